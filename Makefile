@@ -1,0 +1,96 @@
+# Each command below does its own set-up, from a fresh clone that has only make and python3 (3.11 or newer).
+# Everything is installed into .venv from hashed lock files, once, and again only when a lock file changes.
+
+PYTHON ?= python3
+VENV := .venv
+CORE := .venv-core
+BIN := $(VENV)/bin
+PACKAGES := scheduler theory proofs replay argprod
+CHECKED := $(PACKAGES) tests $(wildcard benchmarks)
+
+MAKEFLAGS += --no-print-directory
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-slow check bench lock clean setup
+
+help:
+	@echo "make demo       replay generated workloads under six rules, write a report"
+	@echo "make test       the tests, without the slow ones; ARGPROD_TRACES=FOLDER adds those on public traces"
+	@echo "make test-slow  the slow tests"
+	@echo "make check      format, lint, types, layers, public names"
+	@echo "make bench      measured ratios against peers"
+	@echo "make lock       solve the locked versions again (UPGRADE=1 takes the newest)"
+	@echo "make clean      remove environments, caches and results"
+
+demo: $(VENV)/.ready
+	@$(BIN)/argprod demo
+
+test: $(VENV)/.ready $(CORE)/.ready
+	@ARGPROD_CORE_PYTHON="$(CURDIR)/$(CORE)/bin/python" $(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+
+# pytest answers 5 when it found no test: no slow test is not a failure.
+test-slow: $(VENV)/.ready $(CORE)/.ready
+	@ARGPROD_CORE_PYTHON="$(CURDIR)/$(CORE)/bin/python" $(BIN)/python -m pytest -n auto --dist worksteal -m slow $(PYTEST_ARGS) \
+		|| { answer=$$?; [ $$answer -eq 5 ] || exit $$answer; }
+
+check: $(VENV)/.ready
+	@echo "check: format" && $(BIN)/ruff format --check --quiet $(CHECKED) \
+		|| { echo "the files are not formatted; run $(BIN)/ruff format $(CHECKED)"; exit 1; }
+	@echo "check: lint" && $(BIN)/ruff check --quiet $(CHECKED)
+	@echo "check: types" && $(BIN)/mypy --no-error-summary $(CHECKED)
+	@echo "check: layers" && { answer=$$($(BIN)/lint-imports 2>&1) || { echo "$$answer"; exit 1; }; }
+	@echo "check: public names" && $(BIN)/python -m argprod.public_names --check
+	@echo "check: all fine"
+
+bench: $(VENV)/.ready
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+setup: $(VENV)/.ready
+
+# Two stamps: new versions rebuild the environment, a changed pyproject.toml only links the project again.
+$(VENV)/.ready: $(VENV)/.locked pyproject.toml
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.locked: requirements/dev.lock
+	@$(call need-python)
+	@echo "setting up $(VENV) (once, about a minute)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install -qq --require-hashes --requirement requirements/dev.lock
+	@touch $@
+
+# The core install alone: what a serving application has when it imports scheduler.
+$(CORE)/.ready: requirements/core.lock | $(VENV)/.locked
+	@echo "setting up $(CORE) (once, a few seconds)"
+	@$(PYTHON) -m venv --clear --without-pip $(CORE)
+	@$(BIN)/python -m pip --python $(CORE)/bin/python install -qq --require-hashes --requirement requirements/core.lock
+	@touch $@
+
+define need-python
+command -v $(PYTHON) >/dev/null \
+	|| { echo "argprod needs Python 3.11 or newer, and $(PYTHON) was not found; name another with make PYTHON=..."; exit 1; }; \
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	|| { echo "argprod needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1); name another with make PYTHON=..."; exit 1; }; \
+$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+	|| { echo "this $(PYTHON) cannot make virtual environments: install the package python3-venv (Debian, Ubuntu), then run make again"; exit 1; }
+endef
+
+# The solver of versions lives in a folder of its own for the time of one run.
+lock:
+	@$(call need-python)
+	@echo "solving versions (about half a minute)"
+	@tool=$$(mktemp -d) && trap 'rm -rf "$$tool"' EXIT && mkdir -p requirements \
+	&& $(PYTHON) -m venv "$$tool/venv" && "$$tool/venv/bin/pip" install -qq uv \
+	&& solve() { "$$tool/venv/bin/uv" --no-config pip compile --quiet pyproject.toml --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header $(if $(UPGRADE),--upgrade) "$$@"; } \
+	&& solve --output-file requirements/core.lock \
+	&& solve --extra full --extra testing --extra dev --constraint requirements/core.lock --output-file requirements/dev.lock
+	@echo "wrote requirements/core.lock and requirements/dev.lock"
+
+clean:
+	@rm -rf $(VENV) $(CORE) *.egg-info build dist out docs/_build mutants
+	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage argprod-report*.html
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,58 @@
+"""The command line.
+
+Exit codes: 0 fine, 1 internal or engine failure, 2 bad input, 3 finding or failed claim, 130 interrupted with partial
+results kept.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import argprod
+from argprod.demo_command import demo_command
+from argprod.policies_command import policies_command, workloads_command
+from argprod.replay_command import replay_command
+from scheduler.errors import ArgprodError, BadInput
+
+app = typer.Typer(
+    name="argprod",
+    help="Route LLM requests by the smallest product of P-token and batch size, and know when that works.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("demo")(demo_command)
+app.command("replay")(replay_command)
+app.command("policies")(policies_command)
+app.command("workloads")(workloads_command)
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        print(f"argprod {argprod.__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: one clear line for every error that is the user's, no traceback."""
+    try:
+        app()
+    except BadInput as fault:
+        print(f"argprod: {fault}", file=sys.stderr)
+        sys.exit(2)
+    except ArgprodError as fault:
+        print(f"argprod: {fault}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("argprod: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,184 @@
+"""Options that several commands share, and how they become a source and a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from replay.experiment import Plan
+from replay.sim.cluster import roofline_cluster
+from replay.sources import SourceInfo, open_source
+from scheduler.accounting import Level
+from scheduler.domains import Domain
+from scheduler.errors import BadInput, unknown_name
+from scheduler.state import Request
+
+Source = Annotated[str, typer.Argument(help="A trace file, or workload:NAME[:param=value,...].", show_default=False)]
+Policies = Annotated[
+    list[str] | None,
+    typer.Option("--policy", "-p", help="NAME[:knob=value,...]; may be given again.", show_default=False),
+]
+Instances = Annotated[int, typer.Option(help="Number of instances.")]
+ModelName = Annotated[str, typer.Option("--model", help="Model of the cost model.")]
+GpuName = Annotated[str, typer.Option("--gpu", help="GPU of the cost model.")]
+TensorParallel = Annotated[int | None, typer.Option(help="GPUs of one instance; default: by model.")]
+RateScale = Annotated[float, typer.Option(help="Divide the time between arrivals by this.")]
+Seeds = Annotated[int, typer.Option(help="How many seeds, from 0.")]
+LevelName = Annotated[str, typer.Option("--level", help="What the router sees: proxy, events or per_step.")]
+DelayS = Annotated[float, typer.Option("--delay-s", help="How old what the router sees is [s].")]
+Speeds = Annotated[
+    str | None, typer.Option(help="Relative speeds of the instances, e.g. 1,1,0.5; repeated.", show_default=False)
+]
+KvTokens = Annotated[int | None, typer.Option(help="KV capacity of an instance [token]; default: roofline.")]
+BatchTokens = Annotated[int, typer.Option(help="Tokens one step may process (chunked prefill).")]
+MaxBatch = Annotated[int, typer.Option(help="Requests an instance admits at once.")]
+ContextLimit = Annotated[int | None, typer.Option(help="Reject requests longer than this [token].")]
+UntilS = Annotated[float | None, typer.Option("--until-s", help="Cut the run off at this time [s].")]
+FormatName = Annotated[str | None, typer.Option("--format", help="Trace format; default: detected.")]
+OnBadLine = Annotated[str, typer.Option(help="fail or skip.")]
+FromS = Annotated[float, typer.Option("--from-s", help="Leave out what arrives earlier [s].")]
+ToS = Annotated[float | None, typer.Option("--to-s", help="Leave out what arrives at or after [s].")]
+Limit = Annotated[int | None, typer.Option(help="At most so many requests.")]
+ClosedLoop = Annotated[
+    bool | None,
+    typer.Option("--closed-loop/--open-loop", help="Whether turns wait for replies; default: by source."),
+]
+Jobs = Annotated[int, typer.Option(help="Processes.")]
+JsonOut = Annotated[
+    Path | None, typer.Option("--json", help="Write the results here; - for standard output.", show_default=False)
+]
+ReportOut = Annotated[Path | None, typer.Option("--report", help="Write an HTML report here.", show_default=False)]
+
+_SEEDS = Domain(1, 10_000, integer=True, unit="seed")
+_JOBS = Domain(1, 1024, integer=True, unit="process")
+_SCALE = Domain(0, None, low_open=True, unit="1")
+_TOKENS = Domain(1, 2**40, integer=True, unit="token")
+_GPUS = Domain(1, 1024, integer=True, unit="gpu")
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How to open the source of requests; :meth:`load` does it. Can be sent to another process."""
+
+    text: str
+    format_name: str | None = None
+    on_bad_line: str = "fail"
+    rate_scale: float = 1.0
+    from_s: float = 0.0
+    to_s: float | None = None
+    limit: int | None = None
+    closed_loop: bool | None = None
+
+    def __post_init__(self) -> None:
+        _SCALE.check("--rate-scale", self.rate_scale)
+
+    def load(self, seed: int) -> tuple[list[Request], SourceInfo]:
+        """All requests of a seed, and what is known of the source once they are read."""
+        requests, info = open_source(
+            self.text,
+            seed=seed,
+            format_name=self.format_name,
+            on_bad_line=self.on_bad_line,
+            closed_loop=self.closed_loop,
+            rate_scale=self.rate_scale,
+            from_s=self.from_s,
+            to_s=self.to_s,
+            limit=self.limit,
+        )
+        return list(requests), info
+
+    def requests(self, seed: int) -> Sequence[Request]:
+        """All requests of a seed."""
+        return self.load(seed)[0]
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """The cluster as the command line names it; kept as given, for settings and provenance."""
+
+    instances: int = 16
+    model: str = "Qwen2-7B"
+    gpu: str = "H20"
+    tensor_parallel: int | None = None
+    speeds: str | None = None
+    kv_tokens: int | None = None
+    batch_tokens: int = 4096
+    max_batch: int = 256
+    level: str = Level.PROXY.value
+    delay_s: float = 0.0
+    context_limit: int | None = None
+
+
+def read_plan(
+    policies: Sequence[str], seeds: int, cluster: ClusterOptions, until_s: float | None = None, jobs: int = 1
+) -> Plan:
+    """Check everything the command line said about a run and put it into a plan.
+
+    Raises:
+        BadInput: naming the option, the value and the domain.
+    """
+    levels = {level.value: level for level in Level}
+    if cluster.level not in levels:
+        raise unknown_name("--level", cluster.level, levels)
+    _SEEDS.check("--seeds", seeds)
+    _JOBS.check("--jobs", jobs)
+    if until_s is not None:
+        _SCALE.check("--until-s", until_s)
+    for name, value, domain in (
+        ("--tensor-parallel", cluster.tensor_parallel, _GPUS),
+        ("--kv-tokens", cluster.kv_tokens, _TOKENS),
+        ("--context-limit", cluster.context_limit, _TOKENS),
+    ):
+        if value is not None:
+            domain.check(name, value)
+    return Plan(
+        policies=tuple(policies),
+        seeds=tuple(range(seeds)),
+        cluster=roofline_cluster(
+            cluster.instances,
+            cluster.model,
+            cluster.gpu,
+            speeds=_read_speeds(cluster.speeds),
+            tensor_parallel=cluster.tensor_parallel,
+            kv_tokens=cluster.kv_tokens,
+            batch_tokens=cluster.batch_tokens,
+            max_batch=cluster.max_batch,
+            level=levels[cluster.level],
+            delay_s=cluster.delay_s,
+            context_limit_tokens=cluster.context_limit,
+        ),
+        closed_loop=True,
+        until_s=until_s,
+    )
+
+
+def _read_speeds(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    speeds = []
+    for part in text.split(","):
+        try:
+            speeds.append(float(part))
+        except ValueError:
+            raise BadInput("--speeds", part, "a number > 0", "for example 1,1,0.5") from None
+    return speeds
+
+
+def trace_facts_of(info: SourceInfo, requests: Sequence[Request]) -> dict[str, Any]:
+    """What a result file says about where its requests came from."""
+    facts: dict[str, Any] = {
+        "name": info.name,
+        "kind": info.kind,
+        "block_tokens": info.block_tokens,
+        "requests": len(requests),
+        "sha256": info.sha256,
+        "params": dict(info.params),
+    }
+    if info.report is not None:
+        facts["lines"] = info.report.lines
+        facts["skipped"] = info.report.skipped
+    return facts

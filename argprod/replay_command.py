@@ -1,0 +1,194 @@
+"""``argprod replay``: a trace or a workload under several policies; table, JSON, report."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+import argprod
+from argprod import options as opt
+from argprod.tables import replay_table
+from replay.experiment import Plan, ReplayResult, Run, run_all
+from replay.sources import SourceInfo
+from scheduler.errors import BadInput
+from scheduler.policies.catalogue import policy as read_policy
+from scheduler.state import Request
+
+#: What ``replay`` compares when no policy is named.
+DEFAULT_POLICIES = ("lmetric", "join_shortest_queue", "bailian", "dynamo")
+
+
+def replay_command(
+    source: opt.Source,
+    policy: opt.Policies = None,
+    instances: opt.Instances = 16,
+    model: opt.ModelName = "Qwen2-7B",
+    gpu: opt.GpuName = "H20",
+    tensor_parallel: opt.TensorParallel = None,
+    rate_scale: opt.RateScale = 1.0,
+    seeds: opt.Seeds = 1,
+    level: opt.LevelName = "proxy",
+    delay_s: opt.DelayS = 0.0,
+    speeds: opt.Speeds = None,
+    kv_tokens: opt.KvTokens = None,
+    batch_tokens: opt.BatchTokens = 4096,
+    max_batch: opt.MaxBatch = 256,
+    context_limit: opt.ContextLimit = None,
+    until_s: opt.UntilS = None,
+    format_name: opt.FormatName = None,
+    on_bad_line: opt.OnBadLine = "fail",
+    from_s: opt.FromS = 0.0,
+    to_s: opt.ToS = None,
+    limit: opt.Limit = None,
+    closed_loop: opt.ClosedLoop = None,
+    jobs: opt.Jobs = 1,
+    json_out: opt.JsonOut = None,
+    report: opt.ReportOut = None,
+) -> None:
+    """Replay a trace or a generated workload under several routing rules on a simulated cluster."""
+    policies = tuple(policy or DEFAULT_POLICIES)
+    for text in policies:
+        read_policy(text)
+    cluster = opt.ClusterOptions(
+        instances,
+        model,
+        gpu,
+        tensor_parallel,
+        speeds,
+        kv_tokens,
+        batch_tokens,
+        max_batch,
+        level,
+        delay_s,
+        context_limit,
+    )
+    plan = opt.read_plan(policies, seeds, cluster, until_s, jobs)
+    chosen = opt.SourceOptions(source, format_name, on_bad_line, rate_scale, from_s, to_s, limit, closed_loop)
+    check_outputs(json_out, report)
+    replay_and_show(chosen, plan, cluster, jobs=jobs, json_out=json_out, report=report)
+
+
+def check_outputs(*paths: Path | None) -> None:
+    """Find out before the work, not after it, that a result cannot be written."""
+    for path in paths:
+        if path is None or str(path) == "-":
+            continue
+        if path.is_dir():
+            raise BadInput("output", str(path), "a file, not a folder")
+        if not path.parent.is_dir():
+            raise BadInput("output", str(path), "a file in a folder that exists")
+
+
+def replay_and_show(
+    chosen: opt.SourceOptions,
+    plan: Plan,
+    cluster: opt.ClusterOptions,
+    *,
+    jobs: int = 1,
+    json_out: Path | None = None,
+    report: Path | None = None,
+) -> None:
+    """Run a plan with a progress bar, then show the table and write what was asked for.
+
+    Interrupted by the user, it keeps and shows what is done, then exits with 130.
+    """
+    console = Console(stderr=json_out is not None and str(json_out) == "-")
+    requests, info = chosen.load(plan.seeds[0])
+    tell_source(console, info, requests, plan)
+    cache: dict[int, Sequence[Request]] = {plan.seeds[0]: requests}
+
+    def requests_of(seed: int) -> Sequence[Request]:
+        if info.kind == "trace":
+            return requests
+        return cache[seed] if seed in cache else chosen.requests(seed)
+
+    started = time.perf_counter()
+    runs, interrupted = _run_with_progress(console, plan, requests_of if jobs == 1 else chosen.requests, requests, jobs)
+    if runs:
+        wall_s = time.perf_counter() - started
+        title = f"simulated: {cluster.instances} x {cluster.model} on {cluster.gpu}"
+        console.print(replay_table(runs, title, console.width))
+        console.print(
+            f"{sum(run.summary.requests for run in runs)} requests in {wall_s:.1f} s. All times are simulated; "
+            "bold is best; lost = rejected + failed."
+        )
+    settings = settings_of(chosen, plan, cluster)
+    if json_out is not None and runs:
+        write_json(json_out, opt.trace_facts_of(info, requests), settings, runs)
+    if report is not None and runs:
+        from argprod.report import report_input, write_report
+
+        write_report(report, report_input(runs, plan, info, requests, settings))
+        console.print(f"report: {report}")
+    if interrupted:
+        console.print(f"interrupted: {len(runs)} of {len(plan.policies) * len(plan.seeds)} runs kept")
+        raise typer.Exit(130)
+
+
+def tell_source(console: Console, info: SourceInfo, requests: Sequence[Request], plan: Plan) -> None:
+    """One line about what will be replayed."""
+    span_s = requests[-1].arrival_s - requests[0].arrival_s
+    skipped = f", {info.report.skipped} bad lines skipped" if info.report and info.report.skipped else ""
+    console.print(
+        f"{info.name}: {len(requests)} requests over {span_s:.0f} s{skipped}; "
+        f"{len(plan.policies)} policies, {len(plan.seeds)} seed(s), what the router sees: {plan.cluster.level.value}",
+        soft_wrap=True,
+    )
+
+
+def _run_with_progress(
+    console: Console, plan: Plan, requests_of: Any, first: Sequence[Request], jobs: int
+) -> tuple[list[Run], bool]:
+    runs: list[Run] = []
+    names = [text for _ in plan.seeds for text in plan.policies]
+    columns = (SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
+        task = bars.add_task("replaying", total=len(first) * len(names))
+
+        def tell(number: int, done: int) -> None:
+            bars.update(task, description=names[number], completed=number * len(first) + done)
+
+        try:
+            for run in run_all(requests_of, plan, jobs=jobs, progress=tell):
+                runs.append(run)  # noqa: PERF402 - what is done must survive an interrupt
+        except KeyboardInterrupt:
+            return runs, True
+    return runs, False
+
+
+def settings_of(chosen: opt.SourceOptions, plan: Plan, cluster: opt.ClusterOptions) -> dict[str, Any]:
+    """Everything needed to repeat the run."""
+    return {
+        "argprod": argprod.__version__,
+        "simulated": True,
+        "source": asdict(chosen),
+        "cluster": asdict(cluster),
+        "kv_tokens": plan.cluster.kv_tokens,
+        "step_time": asdict(plan.cluster.step_times[0]),
+        "seeds": list(plan.seeds),
+        "until_s": plan.until_s,
+        "mitigation": "none",
+    }
+
+
+def write_json(path: Path, trace: dict[str, Any], settings: dict[str, Any], runs: Sequence[Run]) -> None:
+    """Write ``{"trace", "settings", "policies"}``."""
+    result = ReplayResult(trace=trace, settings=settings, policies=[run.summary for run in runs])
+    data = msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
+    if str(path) == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+        return
+    try:
+        path.write_bytes(data)
+    except OSError as fault:
+        raise BadInput("--json", str(path), "a file that can be written", fault.strerror or "") from None

@@ -1,0 +1,141 @@
+"""The page: sections in order, figures put in, everything in one file that needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from bokeh.document import Document
+from bokeh.embed import components
+from bokeh.resources import Resources
+
+from argprod.report.latency import latency_figures
+from argprod.report.load import heat_maps, share_bars
+from argprod.report.matrix import matrix_figure
+from argprod.report.model import ReportInput
+from argprod.report.tables import (
+    facts_table,
+    latency_table,
+    other_table,
+    run_facts,
+    source_facts,
+    winners_table,
+)
+from argprod.report.verdict import ahead_lines, behind_lines, caveats, lead_sentence, product_of
+from scheduler.errors import BadInput
+
+_TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def write_report(path: Path, given: ReportInput) -> None:
+    """Write the report.
+
+    Raises:
+        BadInput: if the file cannot be written.
+    """
+    text = render(given)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as fault:
+        raise BadInput("--report", str(path), "a file that can be written", fault.strerror or "") from None
+
+
+def render(given: ReportInput) -> str:
+    """The report as HTML."""
+    figures: dict[str, Any] = latency_figures(given)
+    bar, maps = heat_maps(given)
+    bars = share_bars(given)
+    matrix = None if given.disagreement is None else matrix_figure(given.disagreement)
+    figures |= {f"map_{i}": figure for i, figure in enumerate(maps)}
+    figures |= {f"bars_{i}": figure for i, figure in enumerate(bars)}
+    if bar is not None:
+        figures["bar"] = bar
+    if matrix is not None:
+        figures["matrix"] = matrix
+    script, divs = components(_in_one_document(figures))
+    # Of Bokeh's bundles only the base is needed: 1.2 MB instead of 5.
+    library = Resources(mode="inline", components=["bokeh"]).render()
+    first_seed = given.seeds[0]
+    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        library=library,
+        script=script,
+        title=escape(f"argprod: {given.source.name}"),
+        subtitle=escape(_subtitle(given)),
+        lead=escape(lead_sentence(given)),
+        standing=_standing(given),
+        caveats=_list(caveats(given)),
+        winners=winners_table(given),
+        latency_table=latency_table(given),
+        other_table=other_table(given),
+        spread=_spread_note(given),
+        legend=divs["legend"],
+        cdfs=_row([divs[f"cdf_{name}"] for name in ("ttft", "tpot", "e2e")]),
+        trades=_row([divs["trade_mean"], divs["trade_p99"]]),
+        seed=first_seed,
+        maps=divs["bar"] + _row([divs[f"map_{i}"] for i in range(len(maps))]) if maps else "<p>No load sampled.</p>",
+        bars=_row([divs[f"bars_{i}"] for i in range(len(bars))]),
+        matrix=_matrix(given, divs.get("matrix")),
+        source_facts=facts_table(source_facts(given)),
+        run_facts=facts_table(run_facts(given)),
+        settings=facts_table(given.settings),
+    )
+
+
+def _in_one_document(figures: dict[str, Any]) -> dict[str, Any]:
+    """Bokeh looks through the whole document for every root that is added, unless it is told to wait for the last."""
+    document = Document()
+    with document.models.freeze():
+        for figure in figures.values():
+            document.add_root(figure)
+    return figures
+
+
+def _subtitle(given: ReportInput) -> str:
+    cluster = given.plan.cluster
+    seeds = f"{len(given.seeds)} seed{'s' if len(given.seeds) > 1 else ''}"
+    policies = f"{len(given.policies)} polic{'ies' if len(given.policies) > 1 else 'y'}"
+    return f"{given.request_count:,} requests, {policies}, {seeds}, {len(cluster)} simulated instances"
+
+
+def _standing(given: ReportInput) -> str:
+    """Where LMetric is ahead and where it is not: two lists, set alike."""
+    label = product_of(given)
+    if label is None or len(given.policies) < 2:
+        return ""
+    ahead = ahead_lines(given, label) or ["Nowhere: some policy is ahead in every measure."]
+    behind = behind_lines(given, label) or ["Nowhere in this experiment: no policy is ahead in any measure shown."]
+    halves = ((f"Where {label} is ahead or equal", ahead), (f"Where {label} is not ahead", behind))
+    return _row([f"<section><h3>{escape(title)}</h3>{_list(lines)}</section>" for title, lines in halves], "halves")
+
+
+def _spread_note(given: ReportInput) -> str:
+    if len(given.seeds) == 1:
+        return "One seed, so no spread."
+    return f"Means over {len(given.seeds)} seeds; below them the least and the largest of the seeds."
+
+
+def _matrix(given: ReportInput, div: str | None) -> str:
+    found = given.disagreement
+    if found is None:
+        return "<p>Not measured in this run.</p>"
+    left_out = [f"{label}: {reason}." for label, reason in found.left_out.items()]
+    text = div or "<p>No rule of this experiment can be asked.</p>"
+    if found.sampled:
+        text += f"<p>{_range(found.sampled)} decisions sampled per row, evenly spaced.</p>"
+    return text + (f"<p>Not asked:</p>{_list(left_out)}" if left_out else "")
+
+
+def _range(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
+
+
+def _row(parts: Sequence[str], kind: str = "row") -> str:
+    return f'<div class="{kind}">{"".join(parts)}</div>'

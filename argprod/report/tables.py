@@ -1,0 +1,205 @@
+"""The tables of the report as HTML: who wins, all metrics, settings and provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from argprod.report.measures import (
+    E2E,
+    GOODPUT,
+    HITS,
+    IMBALANCE_P50,
+    IMBALANCE_P99,
+    THROUGHPUT,
+    TPOT,
+    TTFT,
+    Measure,
+    number,
+    over_seeds,
+)
+from argprod.report.model import ReportInput
+from argprod.report.verdict import EQUAL_WITHIN, Ranking, percent, product_of, rankings
+
+_TEXT_COLUMNS = ("measure", "best", "next")
+
+
+def winners_table(given: ReportInput) -> str:
+    """One row a measure: the best policy, the next one, and where LMetric stands."""
+    label = product_of(given)
+    heads = ["measure", "best", "value", "next", "value", "distance"]
+    heads += [label, "place", "behind the best"] if label is not None else []
+    rows = [_winner_row(ranking, label) for ranking in rankings(given)]
+    return _table([heads], rows, "winners")
+
+
+def _winner_row(ranking: Ranking, label: str | None) -> list[str]:
+    measure, best = ranking.measure, ranking.best
+    direction = "more is better" if measure.more else "less is better"
+    row = [f'{escape(measure.label)} <span class="note">{direction}</span>']
+    row += [_name(best.policy), _right(measure.shown(best.value.mean))]
+    if len(ranking.standings) > 1:
+        second = ranking.standings[1]
+        row += [
+            _name(second.policy),
+            _right(measure.shown(second.value.mean)),
+            _right("equal" if second.behind <= EQUAL_WITHIN else percent(second.behind)),
+        ]
+    else:
+        row += ["–", _right("–"), _right("–")]
+    if label is not None:
+        own = ranking.of(label)
+        if own is None:
+            row += [_right("–")] * 3
+        else:
+            place = 1 + len(ranking.ahead_of(label))
+            behind = percent(own.behind) if own.behind > EQUAL_WITHIN else ("best" if own is best else "equal")
+            row += [_right(measure.shown(own.value.mean)), _right(f"{place} of {len(ranking.standings)}")]
+            row += [_right(behind)]
+    return row
+
+
+def latency_table(given: ReportInput) -> str:
+    """TTFT, TPOT and E2E: mean and percentiles of every policy."""
+    groups = {"TTFT [ms]": TTFT, "TPOT [ms]": TPOT, "E2E [s]": E2E}
+    top = ['<th rowspan="2">policy</th>'] + [
+        f'<th colspan="{len(group)}">{name}</th>' for name, group in groups.items()
+    ]
+    measures = [measure for group in groups.values() for measure in group]
+    heads = [f'<th class="right">{measure.label.split()[-1]}</th>' for measure in measures]
+    return _metrics(given, measures, f"<tr>{''.join(top)}</tr><tr>{''.join(heads)}</tr>", [])
+
+
+def other_table(given: ReportInput) -> str:
+    """Everything else that is measured, and how the requests ended."""
+    measures = [GOODPUT, HITS, THROUGHPUT, IMBALANCE_P50, IMBALANCE_P99]
+    counts = ["finished", "rejected", "failed", "preemptions"]
+    heads = ["<th>policy</th>"]
+    for measure in measures:
+        unit = f" [{measure.unit}]" if measure.unit else ""
+        heads.append(f'<th class="right">{escape(measure.label + unit)}</th>')
+    heads += [f'<th class="right">{name}</th>' for name in counts]
+    return _metrics(given, measures, f"<tr>{''.join(heads)}</tr>", counts)
+
+
+def _metrics(given: ReportInput, measures: Sequence[Measure], head: str, counts: Sequence[str]) -> str:
+    """The best value of a column is bold; with several seeds the range stands below the mean."""
+    found = {label: [over_seeds(m, given.summaries_of(label)) for m in measures] for label in given.policies}
+    best: list[float | None] = []
+    for column, measure in enumerate(measures):
+        means = [mean for values in found.values() if (mean := values[column].mean) is not None]
+        best.append((max if measure.more else min)(means) if means else None)
+    rows = []
+    for label, values in found.items():
+        cells = [f"<td>{_name(label)}</td>"]
+        for column, value in enumerate(values):
+            text = number(value.mean)
+            if len(found) > 1 and _equal(value.mean, best[column]):
+                text = f"<b>{text}</b>"
+            if value.count > 1:
+                text += f'<br><span class="note">{number(value.low)}–{number(value.high)}</span>'
+            cells.append(f'<td class="right">{text}</td>')
+        for name in counts:
+            total = sum(getattr(summary, name) for summary in given.summaries_of(label))
+            cells.append(f'<td class="right">{total:,}</td>')
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    return f'<div class="wide"><table class="metrics"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _equal(value: float | None, best: float | None) -> bool:
+    """Whether a value would be called equal to the best."""
+    return value is not None and best is not None and abs(value - best) <= EQUAL_WITHIN * abs(best)
+
+
+def facts_table(facts: Mapping[str, Any]) -> str:
+    """Nested settings as two columns; names of nested ones are joined by dots."""
+    rows = [[f"<code>{escape(name)}</code>", escape(_value(value))] for name, value in _flat(facts)]
+    return _table([], rows, "facts")
+
+
+def source_facts(given: ReportInput) -> dict[str, Any]:
+    """Where the requests came from."""
+    source = given.source
+    facts: dict[str, Any] = {
+        "source": source.name,
+        "kind": "trace file" if source.kind == "trace" else "generated workload",
+        "requests": f"{given.request_count:,} over {number(given.span_s)} s",
+        "tokens in a block": source.block_tokens,
+    }
+    if source.kind == "trace":
+        facts["sha256"] = source.sha256 or "not known (not a regular file)"
+    else:
+        facts["workload seeds"] = given.seeds
+        facts["workload parameters"] = source.params
+    if source.report is not None:
+        facts["lines read"] = source.report.lines
+        facts["bad lines skipped"] = source.report.skipped
+    return facts
+
+
+def run_facts(given: ReportInput) -> dict[str, Any]:
+    """When and how the report was made."""
+    wall_s = sum(run.summary.wall_s for run in given.runs)
+    return {
+        "date": given.date or "not given",
+        "command": given.command or "not given",
+        "argprod": given.settings.get("argprod", "not given"),
+        "policies": [f"{s.name} ({', '.join(f'{k}={_value(v)}' for k, v in s.knobs.items())})" for s in _first(given)],
+        "seeds": given.seeds,
+        "what the router sees": given.plan.cluster.level.value,
+        "instances": len(given.plan.cluster),
+        "wall time of all runs": f"{number(wall_s)} s (measured; everything else is simulated)",
+    }
+
+
+def _first(given: ReportInput) -> list[Any]:
+    return [given.summaries_of(label)[0] for label in given.policies]
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in facts.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={_value(each)}" for name, each in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_value, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _name(label: str) -> str:
+    """A policy, with places where a long one may break."""
+    text = escape(label)
+    for sign in ",:_":
+        text = text.replace(sign, sign + "<wbr>")
+    return f'<span class="policy">{text}</span>'
+
+
+def _right(text: str) -> str:
+    return f'<span class="value">{escape(text)}</span>'
+
+
+def _table(heads: Sequence[Sequence[str]], rows: Sequence[Sequence[str]], name: str) -> str:
+    """Cells are HTML already; a cell that holds a value is set to the right."""
+    head = "".join(f"<tr>{''.join(_head(text) for text in line)}</tr>" for line in heads)
+    body = "".join(f"<tr>{''.join(_cell(text) for text in row)}</tr>" for row in rows)
+    return f'<div class="wide"><table class="{name}"><thead>{head}</thead><tbody>{body}</tbody></table></div>'
+
+
+def _head(text: str) -> str:
+    """Heads of text columns stand to the left, those of numbers to the right."""
+    kind = "" if text in _TEXT_COLUMNS else ' class="right"'
+    return f"<th{kind}>{escape(text)}</th>"
+
+
+def _cell(text: str) -> str:
+    kind = ' class="right"' if text.startswith('<span class="value">') else ""
+    return f"<td{kind}>{text}</td>"

@@ -1,0 +1,1 @@
+"""Measured ratios against peers and references; never part of the tests."""

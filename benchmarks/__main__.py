@@ -1,0 +1,15 @@
+"""``python -m benchmarks [NAME ...]``: run all benchmarks, or the named ones."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from benchmarks import simulator
+
+BENCHMARKS: dict[str, Callable[[], None]] = {"simulator": simulator.run}
+
+for name in sys.argv[1:] or BENCHMARKS:
+    if name not in BENCHMARKS:
+        sys.exit(f"benchmarks: {name!r} is not one of {', '.join(BENCHMARKS)}")
+    BENCHMARKS[name]()

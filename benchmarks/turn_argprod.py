@@ -1,0 +1,39 @@
+"""One turn of argprod's simulator in a process of its own: read, prepare, simulate; prints one JSON line."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+
+from replay.metrics import latencies
+from replay.sim.cluster import roofline_cluster
+from replay.sim.parts import prepare
+from replay.sim.run import simulate
+from replay.sources import open_source
+from scheduler.policies.catalogue import policy
+
+
+def main(source: str, rule: str, instances: int) -> None:
+    """Time the three stages."""
+    started = time.perf_counter()
+    requests = list(open_source(source)[0])
+    read = time.perf_counter()
+    prepared = prepare(requests)
+    ready = time.perf_counter()
+    record = simulate(prepared, policy(rule), roofline_cluster(instances), closed_loop=True)
+    done = time.perf_counter()
+    result = {
+        "requests": len(requests),
+        "read_s": read - started,
+        "prepare_s": ready - read,
+        "simulate_s": done - ready,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "mean_ttft_s": float(latencies(record.sims).ttft.mean()),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

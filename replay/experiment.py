@@ -1,0 +1,140 @@
+"""An experiment: one source of requests, several policies, several seeds, on one cluster.
+
+Runs are independent, so they may go to several processes; results come back in the order asked for, whatever the number
+of processes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from replay.metrics import Summary, summarise
+from replay.sim.cluster import Cluster
+from replay.sim.parts import Prepared, prepare
+from replay.sim.run import RunRecord, simulate
+from scheduler.policies.catalogue import policy as read_policy
+from scheduler.policies.rule import Policy
+from scheduler.state import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run.
+
+    Args:
+        policies: as ``NAME[:knob=value,...]``.
+        seeds: seeds of draws and ties; for generated workloads also of the workload.
+        cluster: what is simulated.
+        closed_loop: see :func:`replay.sim.run.simulate`.
+        until_s: see :func:`replay.sim.run.simulate`.
+    """
+
+    policies: tuple[str, ...]
+    seeds: tuple[int, ...]
+    cluster: Cluster
+    closed_loop: bool = False
+    until_s: float | None = None
+
+
+@dataclass(slots=True)
+class Run:
+    """One policy with one seed: its summary, and the record the report draws from."""
+
+    policy: str
+    summary: Summary
+    record: RunRecord
+
+
+class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The file that ``replay --json`` writes."""
+
+    trace: dict[str, Any]
+    settings: dict[str, Any]
+    policies: list[Summary]
+
+
+#: ``requests_of(seed)``: the requests of a seed; the same ones for a trace, others for a workload.
+RequestsOf = Callable[[int], Sequence[Request]]
+#: ``progress(run number, requests done)``.
+Progress = Callable[[int, int], None]
+
+
+def run_one(
+    text: str,
+    requests: Sequence[Request] | Prepared,
+    plan: Plan,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+) -> Run:
+    """Simulate one policy with one seed and measure it."""
+    chosen: Policy = read_policy(text)
+    started = time.perf_counter()
+    record = simulate(
+        requests,
+        chosen,
+        plan.cluster,
+        seed=seed,
+        closed_loop=plan.closed_loop,
+        until_s=plan.until_s,
+        progress=progress,
+    )
+    wall_s = time.perf_counter() - started
+    summary = summarise(record, chosen.rule.name, dict(chosen.values), len(plan.cluster), wall_s)
+    return Run(chosen.label, summary, record)
+
+
+def run_all(requests_of: RequestsOf, plan: Plan, *, jobs: int = 1, progress: Progress | None = None) -> Iterator[Run]:
+    """Run every policy with every seed; yields each run as soon as it and all before it are done.
+
+    Args:
+        requests_of: the requests of a seed.
+        plan: what to run.
+        jobs: processes; with 1 everything runs here.
+        progress: told how far each run is.
+    """
+    work = [(text, seed) for seed in plan.seeds for text in plan.policies]
+    if jobs <= 1 or len(work) == 1:
+        requests: dict[int, Prepared] = {}
+        for number, (text, seed) in enumerate(work):
+            if seed not in requests:
+                requests = {seed: prepare(requests_of(seed))}
+            tell = None if progress is None else _teller(progress, number)
+            yield run_one(text, requests[seed], plan, seed, tell)
+        return
+    with ProcessPoolExecutor(min(jobs, len(work)), initializer=_start_worker, initargs=(requests_of, plan)) as pool:
+        for number, run in enumerate(pool.map(_work, work)):
+            if progress is not None:
+                progress(number, len(run.record.sims))
+            yield run
+
+
+def _teller(progress: Progress, number: int) -> Callable[[int], None]:
+    return lambda done: progress(number, done)
+
+
+@dataclass(slots=True)
+class _Worker:
+    requests_of: RequestsOf
+    plan: Plan
+    loaded: dict[int, Prepared] = field(default_factory=dict)
+
+
+_worker: list[_Worker] = []
+
+
+def _start_worker(requests_of: RequestsOf, plan: Plan) -> None:
+    _worker[:] = [_Worker(requests_of, plan)]
+
+
+def _work(item: tuple[str, int]) -> Run:
+    text, seed = item
+    worker = _worker[0]
+    if seed not in worker.loaded:
+        worker.loaded = {seed: prepare(worker.requests_of(seed))}
+    return run_one(text, worker.loaded[seed], worker.plan, seed)

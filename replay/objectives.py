@@ -1,0 +1,43 @@
+"""What a rule can be tuned for, by name: one list for the command line, the tuner and the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from replay.metrics import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What tuning makes best.
+
+    Args:
+        name: as in ``--objective``.
+        label: for tables, with unit.
+        value: of one run; None where it does not exist.
+        more: True if more is better.
+    """
+
+    name: str
+    label: str
+    value: Callable[[Summary], float | None]
+    more: bool = False
+
+
+#: Every objective, by name.
+OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
+    {
+        objective.name: objective
+        for objective in (
+            Objective("ttft_mean", "TTFT mean [s]", lambda s: s.ttft_s.mean),
+            Objective("ttft_p99", "TTFT p99 [s]", lambda s: s.ttft_s.p99),
+            Objective("tpot_mean", "TPOT mean [s]", lambda s: s.tpot_s.mean),
+            Objective("tpot_p99", "TPOT p99 [s]", lambda s: s.tpot_s.p99),
+            Objective("e2e_mean", "E2E mean [s]", lambda s: s.e2e_s.mean),
+            Objective("e2e_p99", "E2E p99 [s]", lambda s: s.e2e_s.p99),
+            Objective("goodput", "goodput [share]", lambda s: s.goodput_fraction, more=True),
+        )
+    }
+)

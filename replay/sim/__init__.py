@@ -1,0 +1,1 @@
+"""The simulated cluster: continuous batching with prefix caching, event-skipping, bit-reproducible."""

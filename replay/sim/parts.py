@@ -1,0 +1,93 @@
+"""Two sets of parts for the same simulation: the quick one, and the plain one that it must agree with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from replay.sim.instance import Instance
+from replay.sim.kv_cache import BlockPool
+from replay.sim.reference import ReferenceInstance
+from replay.sim.run_cache import RunPool
+from replay.sim.run_index import RunHistory, RunIndex
+from replay.sim.runs import full_blocks, run_paths
+from scheduler.errors import BadInput
+from scheduler.prefix_index import HistoryIndex, PrefixIndex
+from scheduler.state import Request
+
+
+class BlockIndex:
+    """:class:`scheduler.prefix_index.PrefixIndex` as the simulator calls it; a path is a tuple of block keys."""
+
+    def __init__(self, instance_count: int) -> None:
+        self._index = PrefixIndex(instance_count)
+        self.hit_tokens = self._index.hit_tokens
+        self.remove = self._index.remove
+
+    def add(self, instance: int, path: Sequence[int], start: int, stop: int) -> None:
+        """The instance now holds blocks ``start`` to ``stop`` of a prompt, and those before."""
+        self._index.add(instance, path[start:stop])
+
+
+def block_paths(requests: Sequence[Request]) -> list[Any]:
+    """The keys of the full blocks of every request."""
+    return [request.block_keys[: full_blocks(request)] for request in requests]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a simulation is built from.
+
+    Args:
+        engine: ``engine(index, spec, sinks, pool)``.
+        pool: ``pool(capacity)``, the KV blocks of an instance.
+        index: ``index(instance_count)``, fed by what engines report.
+        history: ``history(instance_count, capacity)``, fed by what was routed.
+        paths: how prompts are named in pools and indices.
+    """
+
+    engine: Callable[..., Any]
+    pool: Callable[[int], Any]
+    index: Callable[[int], Any]
+    history: Callable[[int, int], Any]
+    paths: Callable[[Sequence[Request]], list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Requests with their paths, found once and used for every policy.
+
+    Args:
+        requests: in order of arrival, all with the same ``block_tokens``.
+        paths: one a request, as ``parts`` name them.
+        parts: what the simulation will be built from.
+    """
+
+    requests: Sequence[Request]
+    paths: list[Any]
+    parts: Parts
+
+
+def prepare(requests: Sequence[Request], parts: Parts | None = None) -> Prepared:
+    """Find the paths of all requests.
+
+    Args:
+        requests: in order of arrival, all with the same ``block_tokens``.
+        parts: quick (the default), or plain to check the quick ones.
+
+    Raises:
+        BadInput: if requests have blocks of different sizes.
+    """
+    parts = QUICK if parts is None else parts
+    for request in requests:
+        if request.block_tokens != requests[0].block_tokens:
+            field = f"request {request.id}: block_tokens"
+            raise BadInput(field, request.block_tokens, f"{requests[0].block_tokens}, as in the first request")
+    return Prepared(requests, parts.paths(requests), parts)
+
+
+#: Event-skipping engine, caches and indices by runs.
+QUICK = Parts(Instance, RunPool, RunIndex, RunHistory, run_paths)
+#: Step-by-step engine, caches and indices by blocks.
+PLAIN = Parts(ReferenceInstance, BlockPool, BlockIndex, HistoryIndex, block_paths)

@@ -1,0 +1,279 @@
+"""The driver: requests arrive in time order, the rule decides, engines advance from event to event.
+
+Every request ends in exactly one of finished, rejected, failed. Rejected: it could never fit an empty KV cache, or it
+is longer than the context limit. Failed: it was still open when the run was cut off, or (closed loop) the reply it
+waits for never came.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import Any
+
+from replay.sim.cluster import Cluster
+from replay.sim.parts import Prepared, prepare
+from replay.sim.sequence import Sim, Sinks
+from replay.sim.ticks import to_ticks
+from replay.sim.view import RouterView
+from scheduler.accounting import Level
+from scheduler.policies.choosing import Chooser
+from scheduler.policies.rule import Policy
+from scheduler.state import End, Request
+
+#: ``observer(sim, view, chosen, at)``, called after each decision and before it is booked; for shadow rules and plots.
+Observer = Callable[[Sim, RouterView, int, int], None]
+#: How often a progress callback is told.
+PROGRESS_EVERY = 512
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """What one run left behind.
+
+    Args:
+        policy: label of the policy.
+        seed: of its draws and ties.
+        sims: every request with its times, in the order given.
+        imbalance: at every arrival that was routed, max/mean over instances of the batch size, the request counted.
+        load_at: ticks at which the load was sampled.
+        load: requests in flight on every instance at those ticks.
+        ended_at: tick of the last event.
+        steps: engine steps of each instance.
+    """
+
+    policy: str
+    seed: int
+    sims: list[Sim]
+    imbalance: list[float] = field(default_factory=list)
+    load_at: list[int] = field(default_factory=list)
+    load: list[list[int]] = field(default_factory=list)
+    ended_at: int = 0
+    steps: list[int] = field(default_factory=list)
+
+
+def simulate(
+    requests: Sequence[Request] | Prepared,
+    policy: Policy,
+    cluster: Cluster,
+    *,
+    seed: int = 0,
+    closed_loop: bool = False,
+    until_s: float | None = None,
+    load_samples: int = 240,
+    observer: Observer | None = None,
+    extra_needs: frozenset[str] = frozenset(),
+    progress: Callable[[int], None] | None = None,
+) -> RunRecord:
+    """Replay requests under one policy on a simulated cluster.
+
+    Args:
+        requests: in order of arrival, all with the same ``block_tokens``; prepared ones save the preparation.
+        policy: rule and knobs.
+        cluster: what is simulated.
+        seed: of draws and random ties.
+        closed_loop: a request with ``after`` arrives ``think_s`` after that reply ended, not at its ``arrival_s``.
+        until_s: cut off: no event after it is simulated, what is open then has failed; None runs to the end.
+        load_samples: how many times the load of each instance is sampled over the span of arrivals.
+        observer: called at every decision.
+        extra_needs: optional columns that the observer reads beside those of the policy.
+        progress: told the number of requests routed, every :data:`PROGRESS_EVERY`.
+
+    Returns:
+        The record. The same arguments give the same record, on every machine.
+    """
+    prepared = requests if isinstance(requests, Prepared) else prepare(requests)
+    limit = None if until_s is None else to_ticks(until_s)
+    # Hundreds of thousands of long-lived objects and hardly a cycle: the collector would only walk over them.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        run = _Run(prepared, policy, cluster, seed, extra_needs)
+        run.drive(closed_loop, limit, load_samples, observer, progress)
+        run.dissolve()
+    finally:
+        if collecting:
+            gc.enable()
+    return run.record
+
+
+class _Run:
+    def __init__(
+        self,
+        prepared: Prepared,
+        policy: Policy,
+        cluster: Cluster,
+        seed: int,
+        extra_needs: frozenset[str],
+    ) -> None:
+        requests, paths, parts = prepared.requests, prepared.paths, prepared.parts
+        block_tokens = requests[0].block_tokens if requests else 1
+        self.cluster = cluster
+        self.sims = [Sim(r, to_ticks(r.arrival_s), path) for r, path in zip(requests, paths, strict=True)]
+        self.record = RunRecord(policy.label, seed, self.sims)
+        self.view = RouterView(cluster, block_tokens, policy, parts, extra_needs)
+        self.chooser = Chooser(policy, len(cluster), random.Random(seed))
+        sinks = self.view.sinks()
+        self.on_finished = sinks.finished
+        engine_sinks = Sinks(
+            first_token=sinks.first_token,
+            finished=self._finished,
+            admitted=sinks.admitted,
+            progressed=sinks.progressed,
+            preempted=sinks.preempted,
+            stored=sinks.stored,
+            removed=sinks.removed,
+        )
+        self.specs = cluster.specs(block_tokens)
+        self.instances = [
+            parts.engine(i, spec, engine_sinks, parts.pool(spec.kv_blocks)) for i, spec in enumerate(self.specs)
+        ]
+        reads_context = {"context_tokens", "kv_used_fraction"} & extra_needs.union(policy.needs)
+        if cluster.level is Level.PER_STEP and reads_context and not cluster.delay_s:
+            self.view.true_context = self._true_context
+        self.inflight = [0] * len(cluster)
+        self.open = 0
+        self.events: list[tuple[int, int]] = []  # (tick, instance); stale if the instance moved on
+        self.scheduled: list[tuple[int, int]] = []  # (tick, row): arrivals of the trace, the next one last
+        self.released: list[tuple[int, int]] = []  # (tick, row): closed-loop arrivals whose time is known, a heap
+        self.followers: dict[int, list[int]] = {}  # request id -> rows that wait for its end
+
+    def dissolve(self) -> None:
+        """Break the cycles between the run and its parts, so that their memory is given back at once."""
+        self.instances.clear()
+        self.view.true_context = None
+
+    def _true_context(self, at: int) -> list[int]:
+        return [instance.context_tokens_at(at) for instance in self.instances]
+
+    def _finished(self, i: int, sim: Sim, at: int) -> None:
+        self.inflight[i] -= 1
+        self.open -= 1
+        if self.on_finished is not None:
+            self.on_finished(i, sim, at)
+        if self.followers:
+            self._release(sim, at)
+
+    def _release(self, sim: Sim, at: int) -> None:
+        for row in self.followers.pop(sim.request.id, ()):
+            follower = self.sims[row]
+            if sim.end is End.FINISHED:
+                follower.arrival = at + to_ticks(follower.request.think_s)
+                heappush(self.released, (follower.arrival, row))
+            else:
+                self._end(follower, End.FAILED, f"request {sim.request.id}, whose reply it follows, did not finish", at)
+
+    def _end(self, sim: Sim, end: End, reason: str, at: int) -> None:
+        sim.end, sim.reason = end, reason
+        self._release(sim, at)
+
+    def _advance(self, at: int) -> None:
+        """Fire all engine events up to a tick."""
+        events, instances = self.events, self.instances
+        while events and events[0][0] <= at:
+            when, i = heappop(events)
+            instance = instances[i]
+            if instance.next_at != when:
+                continue
+            instance.fire()
+            self.record.ended_at = when
+            if instance.next_at is not None:
+                heappush(events, (instance.next_at, i))
+
+    def _next_arrival(self, limit: int | None) -> int | None:
+        """Tick of the next arrival, once no engine event up to the limit can bring an earlier one."""
+        events, scheduled, released = self.events, self.scheduled, self.released
+        while True:
+            known = scheduled[-1][0] if scheduled else None
+            if released and (known is None or released[0] < scheduled[-1]):
+                known = released[0][0]
+            if not self.followers or not events or (known is not None and known <= events[0][0]):
+                return known
+            if limit is not None and events[0][0] > limit:
+                return None
+            self._advance(events[0][0])
+
+    def _take_arrival(self) -> int:
+        """Row of the next arrival, ties in the order of the trace."""
+        scheduled, released = self.scheduled, self.released
+        if released and (not scheduled or released[0] < scheduled[-1]):
+            return heappop(released)[1]
+        return scheduled.pop()[1]
+
+    def drive(
+        self,
+        closed_loop: bool,
+        limit: int | None,
+        load_samples: int,
+        observer: Observer | None,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        known = {sim.request.id for sim in self.sims} if closed_loop else set()
+        for row, sim in enumerate(self.sims):
+            after = sim.request.after
+            if after is not None and after in known:
+                self.followers.setdefault(after, []).append(row)
+            else:
+                self.scheduled.append((sim.arrival, row))
+        self.scheduled.sort(reverse=True)
+        first = self.scheduled[-1][0] if self.scheduled else 0
+        last = max((sim.arrival for sim in self.sims), default=0)
+        every = max(1, (last - first) // load_samples)
+        next_sample, routed = first, 0
+        while True:
+            at = self._next_arrival(limit)
+            if at is None or (limit is not None and at > limit):
+                break
+            self._advance(at)
+            row = self._take_arrival()
+            if at >= next_sample:
+                self.record.load_at.append(at)
+                self.record.load.append(self.inflight.copy())
+                next_sample = at - (at - first) % every + every
+            self._route(self.sims[row], at, observer)
+            routed += 1
+            if progress is not None and routed % PROGRESS_EVERY == 0:
+                progress(routed)
+        self._close(limit)
+        if progress is not None:
+            progress(len(self.sims))
+
+    def _route(self, sim: Sim, at: int, observer: Observer | None) -> None:
+        request = sim.request
+        context_limit = self.cluster.context_limit_tokens
+        length = sim.prompt + sim.output
+        if context_limit is not None and length > context_limit:
+            self._end(sim, End.REJECTED, f"{length} tokens exceed the context limit of {context_limit}", at)
+            return
+        if not self.specs[0].fits(request):
+            self._end(sim, End.REJECTED, f"{length} tokens can never fit the KV cache of an instance", at)
+            return
+        view = self.view
+        expected = view.observe(request, sim.path, at)
+        chosen = self.chooser.choose(view, request, expected)
+        if observer is not None:
+            observer(sim, view, chosen, at)
+        view.dispatch(sim, chosen)
+        sim.instance = chosen
+        inflight = self.inflight
+        inflight[chosen] += 1
+        self.open += 1
+        self.record.imbalance.append(max(inflight) * len(inflight) / self.open)
+        instance: Any = self.instances[chosen]
+        before = instance.next_at
+        instance.arrive(at, sim)
+        if instance.next_at != before:
+            heappush(self.events, (instance.next_at, chosen))
+
+    def _close(self, limit: int | None) -> None:
+        """Let the engines finish what is left, up to the cut-off, and give every request its end."""
+        while self.events and (limit is None or self.events[0][0] <= limit):
+            self._advance(self.events[0][0])
+        for sim in self.sims:
+            if sim.end is None:
+                sim.end = End.FAILED
+                sim.reason = "still open at the cut-off" if sim.instance is not None else "not arrived by the cut-off"
+        self.record.steps = [instance.step_count for instance in self.instances]

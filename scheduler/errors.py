@@ -1,0 +1,77 @@
+"""Every error that argprod raises on purpose.
+
+    ArgprodError
+    ├── BadInput         a value the caller gave is outside its domain (exit code 2)
+    │   └── BadTrace     the same, in a line of a trace file
+    └── EngineFailure    an engine broke while it ran (exit code 1)
+
+An expected outcome (a request that cannot fit, a queue that is full) is a value, not an error; a broken invariant is
+an ``assert``. A message names what was wrong, where, what was expected and what to try.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ArgprodError(Exception):
+    """The root of all errors raised on purpose."""
+
+
+class BadInput(ArgprodError):
+    """A value is outside its domain.
+
+    Args:
+        field: the name of the argument or of the field, with its place (``instances[3].running``).
+        value: what was received.
+        expected: the domain in words (``an integer >= 0``).
+        hint: what to try, or an empty string.
+
+    Example:
+        >>> str(BadInput("instances", 0, "an integer >= 1"))
+        'instances: expected an integer >= 1, got 0'
+    """
+
+    def __init__(self, field: str, value: object, expected: str, hint: str = "") -> None:
+        shown = repr(value)
+        if len(shown) > 80:
+            shown = shown[:77] + "..."
+        super().__init__(f"{field}: expected {expected}, got {shown}" + (f" ({hint})" if hint else ""))
+        self.field, self.value, self.expected, self.hint = field, value, expected, hint
+
+
+class BadTrace(BadInput):
+    """A line of a trace cannot be read.
+
+    Args:
+        source: the file or the name of the stream.
+        line: the number of the line, from 1; 0 if the fault belongs to the whole file.
+        field: the field within the line.
+        value: what was received.
+        expected: the domain in words.
+        hint: what to try.
+    """
+
+    def __init__(self, source: str, line: int, field: str, value: object, expected: str, hint: str = "") -> None:
+        place = f"{source}:{line}" if line else source
+        super().__init__(f"{place}: {field}" if field else place, value, expected, hint)
+        self.source, self.line = source, line
+
+
+class EngineFailure(ArgprodError):
+    """An engine stopped answering or broke its contract."""
+
+
+def unknown_name(field: str, value: str, known: Iterable[str]) -> BadInput:
+    """The error for a name that is in no catalogue, with the nearest names as the hint.
+
+    Example:
+        >>> str(unknown_name("policy", "lmetrik", ["lmetric", "linear"]))
+        "policy: expected one of linear, lmetric, got 'lmetrik' (nearest: lmetric)"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
+    shown = ", ".join(names) if len(names) <= 12 else f"one of {len(names)} known names"
+    expected = f"one of {shown}" if len(names) <= 12 else shown
+    return BadInput(field, value, expected, f"nearest: {', '.join(near)}" if near else "")

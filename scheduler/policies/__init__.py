@@ -1,0 +1,1 @@
+"""Routing rules as data, and the catalogue that names them."""

@@ -1,0 +1,169 @@
+"""From a policy and a state to a decision.
+
+:func:`decide` is the clear version: it reads the rule by Python numbers and explains itself in a :class:`Decision`.
+:class:`Chooser` is the quick one for a service or a simulator: it runs the compiled rule and returns an index. A test
+shows that they choose alike, draw for draw.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scheduler.errors import BadInput
+from scheduler.indicators import Indicators, indicators_of
+from scheduler.ops import SCALAR, Number
+from scheduler.policies.compiled import compile_keys
+from scheduler.policies.reading import best, pick_index, read
+from scheduler.policies.rule import Pick, Policy
+from scheduler.state import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, ClusterState, Decision, Request
+
+
+def observe(state: ClusterState, request: Request, recalled: Mapping[str, Sequence[Number]]) -> list[Indicators]:
+    """The indicators of every instance, as Python numbers.
+
+    Args:
+        state: what is known of the cluster.
+        request: the request at hand.
+        recalled: columns from the rule's memory.
+    """
+    columns = {name: getattr(state, name) for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS) if name != "updated_s"}
+    return [
+        indicators_of(
+            SCALAR,
+            recalled={name: column[i] for name, column in recalled.items()},
+            prompt_tokens=request.prompt_tokens,
+            expected_output_tokens=request.expected_output_tokens,
+            block_tokens=request.block_tokens,
+            **{name: None if column is None else column[i] for name, column in columns.items()},
+        )
+        for i in range(len(state))
+    ]
+
+
+def require(policy: Policy, state: Any, request: Request) -> None:
+    """Check that the state gives every optional column the rule reads.
+
+    Raises:
+        BadInput: naming the missing field and the rule.
+    """
+    for name in policy.needs:
+        owner = request if name == "expected_output_tokens" else state
+        if getattr(owner, name) is None:
+            place = "request" if owner is request else "instances[*]"
+            raise BadInput(f"{place}.{name}", None, f"a value, because the rule {policy.rule.name} reads it")
+
+
+def decide(
+    policy: Policy, state: ClusterState, request: Request, *, memory: Any = None, rng: random.Random | None = None
+) -> tuple[Decision, Any]:
+    """Choose an instance and say why.
+
+    Args:
+        policy: rule and knobs.
+        state: what is known of the cluster; ``hit_tokens`` are those of this request.
+        request: the request at hand.
+        memory: what the last call returned; None at the start.
+        rng: source of randomness for rules that draw; a fixed seed 0 if None.
+
+    Returns:
+        The decision and the rule's next memory (None for rules without memory).
+
+    Raises:
+        BadInput: if the state lacks a column the rule reads.
+
+    Example (PEERS.md section 22, case 1):
+        >>> from scheduler.policies.catalogue import policy
+        >>> state = ClusterState(ids=("A", "B"), running=(0, 3), waiting=(0, 0), queued_prefill_tokens=(0, 0),
+        ...                      hit_tokens=(0, 128))
+        >>> decision, _ = decide(policy("lmetric"), state, Request(id=0, arrival_s=0, prompt_tokens=160))
+        >>> decision.id, decision.scores, decision.margin
+        ('B', (160, 128), 0.25)
+    """
+    rng = rng if rng is not None else random.Random(0)
+    rule, knobs = policy.rule, policy.knobs
+    require(policy, state, request)
+    recalled: Mapping[str, Sequence[Number]] = {}
+    if rule.memory is not None:
+        memory = rule.memory.start(len(state), knobs) if memory is None else memory
+        recalled = rule.memory.recall(memory, request, state, knobs, rng)
+    keys, eligible = read(policy, SCALAR, observe(state, request, recalled))
+    index = pick_index(policy, keys, eligible, rng)
+    if rule.memory is not None:
+        memory = rule.memory.remember(memory, request, state, index, knobs)
+    shown = tuple(key[0] if len(key) == 1 else key for key in keys)
+    ties = (index,) if policy.samples else tuple(best(keys, eligible))
+    decision = Decision(
+        instance=index,
+        id=state.ids[index],
+        scores=shown,
+        eligible=tuple(bool(condition) for condition in eligible),
+        ties=ties,
+        margin=None if policy.samples else _margin(shown, eligible, index),
+    )
+    return decision, memory
+
+
+def _margin(scores: Sequence[Any], eligible: Sequence[Any], index: int) -> float | None:
+    others = [s for i, s in enumerate(scores) if i != index and eligible[i]]
+    if not others or isinstance(scores[index], tuple) or scores[index] <= 0:
+        return None
+    return float(min(others) / scores[index] - 1)
+
+
+class Chooser:
+    """A compiled policy with its memory: ``choose(view, request)`` gives an index.
+
+    Args:
+        policy: rule and knobs.
+        instance_count: number of instances, >= 1.
+        rng: source of randomness for draws and random ties.
+
+    The view is a :class:`ClusterState` or anything with its columns as attributes; lists will do.
+    """
+
+    def __init__(self, policy: Policy, instance_count: int, rng: random.Random) -> None:
+        self.policy, self.rng = policy, rng
+        self._keys = compile_keys(policy)
+        self._knobs = policy.knobs
+        self._memory_of = policy.rule.memory
+        self._filtered = policy.rule.eligible is not None
+        self._pick = policy.pick
+        self._plain = self._pick in (Pick.FIRST, Pick.RANDOM)
+        self.memory = None if self._memory_of is None else self._memory_of.start(instance_count, self._knobs)
+
+    def choose(self, view: Any, request: Request, expected_output_tokens: Any = None) -> int:
+        """Index of the chosen instance; updates the memory.
+
+        Args:
+            view: columns of the cluster, complete for what the rule needs.
+            request: the request at hand.
+            expected_output_tokens: what to believe of its output length [token].
+        """
+        memory_of = self._memory_of
+        recalled: Mapping[str, Sequence[Number]] = {}
+        if memory_of is not None:
+            recalled = memory_of.recall(self.memory, request, view, self._knobs, self.rng)
+        keys = self._keys(view, request.prompt_tokens, expected_output_tokens, request.block_tokens, recalled)
+        if self._plain:
+            least = min(keys)
+            index = keys.index(least)
+            if self._pick is Pick.RANDOM:
+                ties = keys.count(least)
+                if ties > 1:
+                    index = [i for i, key in enumerate(keys) if key == least][int(self.rng.random() * ties)]
+        else:
+            index = self._draw(keys)
+        if memory_of is not None:
+            self.memory = memory_of.remember(self.memory, request, view, index, self._knobs)
+        return index
+
+    def _draw(self, keys: list[Any]) -> int:
+        if self._filtered:
+            eligible = [key[0] == 0 for key in keys]
+            parts = [key[1:] for key in keys]
+        else:
+            eligible = [True] * len(keys)
+            parts = [key if isinstance(key, tuple) else (key,) for key in keys]
+        return pick_index(self.policy, parts, eligible, self.rng)

@@ -1,0 +1,1 @@
+"""For tests, yours and ours: Hypothesis strategies, laws of routing, hand-computed cases (extra ``testing``)."""

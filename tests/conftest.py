@@ -1,0 +1,24 @@
+"""What every test shares: the Hypothesis profile and the folder of public traces."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# The default is repeatable: the same examples on every machine, and a failure prints how to get it back.
+# HYPOTHESIS_PROFILE=explore draws new examples each time, and more of them.
+settings.register_profile("repeatable", derandomize=True, print_blob=True, deadline=None)
+settings.register_profile("explore", derandomize=False, print_blob=True, deadline=None, max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+@pytest.fixture(scope="session")
+def traces_dir() -> Path:
+    """The folder of public traces named by ARGPROD_TRACES; the test skips where the variable is unset."""
+    named = os.environ.get("ARGPROD_TRACES")
+    if not named:
+        pytest.skip("ARGPROD_TRACES is unset: it names the folder of public traces")
+    folder = Path(named)
+    assert folder.is_dir(), f"ARGPROD_TRACES names {named}, which is not a folder"
+    return folder

@@ -1,0 +1,125 @@
+"""Laws of tuning: the best is never worse than the default, a curve passes through both, processes do not matter."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from replay.experiment import Plan, run_one
+from replay.objectives import OBJECTIVES
+from replay.sim.cluster import roofline_cluster
+from replay.tune import regret, tunable, tune
+from replay.workloads import parse_workload
+from scheduler.errors import BadInput
+from scheduler.policies.catalogue import CATALOGUE, policy
+from scheduler.state import Request
+
+PLAN = Plan((), (0, 1), roofline_cluster(3))
+
+
+@cache
+def requests_of(seed: int) -> list[Request]:
+    workload, values = parse_workload("workload:chat:requests=120,rate_per_s=6")
+    return list(workload.generate(seed, **values))
+
+
+def one_token(seed: int) -> list[Request]:
+    return [Request(id=i, arrival_s=i, prompt_tokens=10, output_tokens=1) for i in range(3)]
+
+
+@pytest.mark.parametrize("objective", list(OBJECTIVES))
+def test_the_best_is_never_worse_than_the_default(objective: str) -> None:
+    found = tune("vllm_v1", requests_of, PLAN, objective=objective)
+    values = [point.objective for point in found.points]
+    assert None not in values
+    assert found.best.objective == (max if OBJECTIVES[objective].more else min)(values)  # type: ignore[type-var]
+    assert found.regret is not None
+    assert found.regret >= 0
+    assert found.default.policy == "vllm_v1"
+
+
+def test_a_point_is_what_a_replay_of_its_policy_gives() -> None:
+    found = tune("load_aware", requests_of, PLAN, values={"beta": ["0.5", 3]})
+    assert [dict(point.values) for point in found.points] == [{"beta": 1.0}, {"beta": 0.5}, {"beta": 3}]
+    for point in found.points:
+        again = [run_one(point.policy, requests_of(seed), PLAN, seed).summary for seed in PLAN.seeds]
+        assert [summary.ttft_s for summary in point.summaries] == [summary.ttft_s for summary in again]
+        assert point.objective == sum(summary.ttft_s.mean or 0 for summary in again) / 2
+
+
+def test_two_knobs_are_run_on_the_whole_grid() -> None:
+    found = tune("linear", requests_of, PLAN, values={"weight": (0.2, 0.7, 0.9)})
+    assert len(found.points) == 3 * 2
+    assert {name: len(curve) for name, curve in found.curves.items()} == {"weight": 3, "form": 2}
+    for name, curve in found.curves.items():
+        assert found.best in curve
+        others = {key for key in found.curves if key != name}
+        assert all(point.values[key] == found.best.values[key] for point in curve for key in others)
+
+
+def test_more_knobs_are_swept_one_after_the_other_to_a_best_along_every_axis() -> None:
+    found = tune("bailian_argmax", requests_of, PLAN)
+    assert found.settled
+    assert len(found.points) < 8 * 3 * 3
+    for name, curve in found.curves.items():
+        assert len(curve) == len({0.15 if name != "alpha" else 0.7, *policy_sweep("bailian_argmax", name)})
+        assert all((found.best.objective or 0) <= (point.objective or 0) for point in curve)
+
+
+def policy_sweep(rule: str, name: str) -> tuple[float, ...]:
+    return next(knob.sweep for knob in CATALOGUE[rule].knobs if knob.name == name)
+
+
+def test_the_number_of_processes_does_not_matter() -> None:
+    told: list[tuple[int, int]] = []
+    one = tune("vllm_v1", requests_of, PLAN, progress=lambda done, known: told.append((done, known)))
+    two = tune("vllm_v1", requests_of, PLAN, jobs=2)
+    assert [(p.policy, p.objective) for p in one.points] == [(p.policy, p.objective) for p in two.points]
+    assert one.best.policy == two.best.policy
+    assert told[-1][0] == told[-1][1] == len(one.points) * len(PLAN.seeds)
+    assert [done for done, _ in told] == list(range(1, len(told) + 1))
+
+
+def test_a_knob_the_caller_fixed_stays() -> None:
+    found = tune("bailian:gamma=0", requests_of, PLAN, values={"alpha": (0.3, 0.7)}, knobs=["alpha"])
+    assert found.default.policy == "bailian:gamma=0.0"
+    assert {point.policy for point in found.points} == {"bailian:gamma=0.0", "bailian:alpha=0.3,gamma=0.0"}
+
+
+def test_every_policy_text_means_what_was_run() -> None:
+    found = tune("marginal_delay_offset", requests_of, PLAN, values={"kappa": ("none", 64)}, knobs=["kappa"])
+    assert [policy(point.policy).values["kappa"] for point in found.points] == [None, 64]
+
+
+def test_regret_is_relative_to_the_best() -> None:
+    assert regret(3.0, 2.0) == 0.5
+    assert regret(0.5, 1.0) == 0.5
+    assert regret(None, 1.0) is None
+    assert regret(1.0, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"rule": "lmetric"}, "a rule with knobs to sweep"),
+        ({"rule": "join_shortest_queue"}, ", ".join(tunable())),
+        ({"rule": "load_aware:beta=2"}, "a rule with knobs to sweep"),
+        ({"rule": "bailan"}, "nearest: bailian"),
+        ({"rule": "bailian", "knobs": ["alhpa"]}, "nearest: alpha"),
+        ({"rule": "bailian", "values": {"alpha": [float("nan")]}}, "bailian:alpha"),
+        ({"rule": "bailian", "values": {"alpha": ["much"]}}, "much"),
+        ({"rule": "bailian", "values": {"alpha": []}}, "values to try"),
+        ({"rule": "bailian:alpha=1", "knobs": ["alpha"]}, "does not fix"),
+        ({"rule": "bailian", "objective": "ttft"}, "nearest: ttft"),
+    ],
+)
+def test_bad_input_is_named(arguments: dict[str, object], said: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        tune(requests_of=requests_of, plan=PLAN, **arguments)  # type: ignore[arg-type]
+    assert said in str(caught.value)
+
+
+def test_an_objective_nobody_has_is_bad_input() -> None:
+    with pytest.raises(BadInput, match="objective"):
+        tune("load_aware", one_token, PLAN, objective="tpot_mean")

@@ -1,0 +1,236 @@
+"""Seeded faults: each small slip in a rule is caught by a hand-computed case or by a law."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from scheduler.indicators import new_prefill_tokens, p_token
+from scheduler.policies import aibrix, bailian, dynamo, llm_d, mooncake, preble, product, rotation, sglang
+from scheduler.policies.catalogue import CATALOGUE, policy
+from scheduler.policies.rule import Policy, Rule
+from scheduler.state import ClusterState, Request
+from scheduler.testing import laws
+from scheduler.testing.golden import GOLDEN, check
+
+
+def caught_by_cases(rule: Rule) -> list[str]:
+    """Names of the cases of the rule that its altered form fails."""
+    failed = []
+    for case in GOLDEN:
+        named = policy(case.policy)
+        if named.rule.name != rule.name:
+            continue
+        try:
+            check(case, Policy(rule, named.values))
+        except AssertionError:
+            failed.append(case.name)
+    return failed
+
+
+def altered(name: str, **changes: Any) -> Rule:
+    return dataclasses.replace(CATALOGUE[name], **changes)
+
+
+def key_of(name: str, key: Callable[..., Any]) -> Rule:
+    return altered(name, key=key)
+
+
+def p0(ops: Any, x: Any) -> Any:
+    return p_token(x.queued_prefill_tokens, new_prefill_tokens(ops, x.prompt_tokens, x.hit_tokens, 0))
+
+
+def flipped(name: str) -> Rule:
+    """The rule with the sign of its key turned round."""
+    original = CATALOGUE[name].key
+
+    def key(*arguments: Any) -> Any:
+        value = original(*arguments)
+        return tuple(-part for part in value) if isinstance(value, tuple) else -value
+
+    return key_of(name, key)
+
+
+def unfiltered(name: str) -> Rule:
+    return altered(name, eligible=None)
+
+
+FAULTS: dict[str, Rule] = {
+    "product: floor 0": key_of("lmetric", product.product_without_floor),
+    "product: queue dropped": key_of("lmetric", product.product_without_queue),
+    "product: +1 dropped": key_of("lmetric", product.product_without_self),
+    "product: batch one too many": key_of("lmetric", lambda _o, x, _a, _k: x.p_token * (x.running + 2)),
+    "product: sum for product": key_of("lmetric", lambda _o, x, _a, _k: x.p_token + x.batch_size),
+    "paper: floor kept": key_of("lmetric_paper", product.product),
+    "port: queue kept": key_of("lmetric_no_queue", product.product),
+    "port: +1 kept": key_of("lmetric_no_self", product.product),
+    "shortest queue: waiting dropped": key_of("join_shortest_queue", lambda _o, x, _a, _k: x.running + 1),
+    "least harm: queue times batch": key_of("marginal_delay", product.product),
+    "offset: not times batch": key_of(
+        "marginal_delay_offset",
+        lambda _o, x, _a, k: x.queued_prefill_tokens + x.new_prefill_tokens * x.batch_size + (k.kappa or 10),
+    ),
+    "line: weights swapped": key_of(
+        "linear", lambda o, x, a, k: CATALOGUE["linear"].key(o, x, a, type(k)(weight=0.9 - k.weight, form=k.form))
+    ),
+    "vllm: batch for running": key_of("vllm_v1", lambda _o, x, _a, _k: 4 * x.waiting + x.running + x.waiting),
+    "blitz: running for batch": key_of("blitz_jsq_weight", lambda _o, x, _a, _k: 4 * x.waiting + x.running),
+    "vllm 2026: pressure below half": key_of(
+        "vllm_v1_2026",
+        lambda _o, x, _a, _k: (
+            x.waiting + x.running + 6 * x.waiting * (x.kv_used_fraction - 0.5),
+            x.recalled["turn"],
+        ),
+    ),
+    "dynamo: pending prefill dropped": key_of(
+        "dynamo", lambda o, x, _a, _k: p0(o, x) / x.block_tokens - x.queued_prefill_tokens / 16 + x.active_blocks
+    ),
+    "dynamo: added blocks dropped": key_of("dynamo", lambda o, x, a, k: dynamo.cost(o, x, a, k) - x.added_blocks),
+    "two tier: no load tier": altered(
+        "dynamo_two_tier", aggregates=lambda _o, v, _k: (0, 0, v.most(lambda x: x.hit_tokens))
+    ),
+    "two tier: no cache tier": unfiltered("dynamo_two_tier"),
+    "two tier: half suffices": altered(
+        "dynamo_two_tier",
+        eligible=lambda o, x, a, k: o.or_(
+            o.not_(a[2] >= k.cache_threshold * x.prompt_tokens),
+            dynamo.holds_best_hit_or_no_cache_tier(o, x, a, k) if a[2] > 80 else o.eq(x.hit_tokens, a[2]),
+        ),
+    ),
+    "llm-d: queue score 0 when all are equal": key_of(
+        "llm_d_default", lambda o, x, a, k: llm_d.negative_score(o, x, a, k) + (2 if a[1] == 0 else 0)
+    ),
+    "llm-d: KV used for free": key_of(
+        "llm_d_default",
+        lambda o, x, a, k: llm_d.negative_score(o, x, a, k) + 2 * (1 - x.kv_used_fraction) - 2 * x.kv_used_fraction,
+    ),
+    "affinity: never breaks": altered("llm_d_affinity", aggregates=lambda _o, _v, _k: False),
+    "affinity: always breaks": unfiltered("llm_d_affinity"),
+    "affinity: strictly above": altered(
+        "llm_d_affinity", eligible=lambda o, x, a, k: o.or_(a, x.hit_tokens > k.affinity * x.prompt_tokens)
+    ),
+    "sglang: gap of 64 suffices": altered(
+        "sglang_cache_aware",
+        eligible=lambda o, x, a, k: o.or_(
+            a[1] - a[0] >= k.abs_threshold, sglang.holds_best_match_or_load_decides(o, x, a, k)
+        ),
+    ),
+    "sglang: either threshold suffices": altered(
+        "sglang_cache_aware",
+        eligible=lambda o, x, a, k: o.or_(
+            a[1] - a[0] > k.abs_threshold, sglang.holds_best_match_or_load_decides(o, x, a, k)
+        ),
+    ),
+    "sglang: match at the threshold suffices": altered(
+        "sglang_cache_aware",
+        eligible=lambda o, x, a, k: o.and_(
+            sglang.holds_best_match_or_load_decides(o, x, a, k),
+            o.or_(a[2] != k.cache_threshold * x.prompt_tokens, x.hit_tokens == a[2]),
+        ),
+    ),
+    "aibrix: no imbalance gate": unfiltered("aibrix_prefix_cache"),
+    "aibrix: eight apart is uneven": altered(
+        "aibrix_prefix_cache",
+        eligible=lambda o, x, a, k: aibrix.at_minimum_if_uneven(o, x, a, type(k)(imbalance=k.imbalance - 1)),
+    ),
+    "aibrix: no sigma": key_of("aibrix_prefix_cache", lambda _o, x, _a, _k: (-x.hit_tokens, x.running)),
+    "load-aware: mean not raised to one": key_of(
+        "load_aware",
+        lambda _o, x, a, _k: (a[1] * x.running - a[0]) / a[0] - x.hit_tokens / x.prompt_tokens,
+    ),
+    "conductor: prefix time dropped": key_of(
+        "aibrix_conductor", lambda _o, x, _a, _k: x.running * 200 + x.recalled["prefill_ms"]
+    ),
+    "mooncake: queue dropped": key_of(
+        "mooncake_min_ttft",
+        lambda o, x, a, k: mooncake.ttft(o, x, a, k) - x.prefill_s_per_token * x.queued_prefill_tokens,
+    ),
+    "preble: always explores": unfiltered("preble"),
+    "preble: half suffices": altered(
+        "preble",
+        eligible=lambda o, x, a, k: o.and_(
+            preble.holds_longest_or_explores(o, x, a, k), o.or_(a * 2 != x.prompt_tokens, x.hit_tokens == a)
+        ),
+    ),
+    "bailian: hit turned round": key_of("bailian_argmax", bailian.weight),
+}
+FAULTS |= {
+    f"{name}: sign flipped": flipped(name)
+    for name in ("lmetric", "linear", "dynamo", "llm_d_default", "load_aware", "least_p_token", "most_hit", "preble")
+}
+
+
+@pytest.mark.parametrize("fault", list(FAULTS))
+def test_a_fault_is_caught_by_a_case(fault: str) -> None:
+    assert caught_by_cases(FAULTS[fault])
+
+
+@pytest.mark.parametrize("name", sorted({rule.name for rule in FAULTS.values()}))
+def test_a_sound_rule_is_not_accused(name: str) -> None:
+    assert caught_by_cases(CATALOGUE[name]) == []
+
+
+STATE = ClusterState(
+    ids=("A", "B", "C"),
+    running=(0, 1, 9),
+    waiting=(0, 0, 0),
+    queued_prefill_tokens=(0, 0, 900),
+    hit_tokens=(0, 96, 96),
+    context_tokens=(0, 10, 20),
+)
+REQUEST = Request(id=0, arrival_s=0.0, prompt_tokens=160, block_tokens=16)
+
+
+def broken(rule: Rule) -> laws.Decide:
+    return laws.decide_by(Policy(rule, {knob.name: knob.default for knob in rule.all_knobs()}))
+
+
+def test_the_law_of_dominance_catches_a_flipped_sign() -> None:
+    with pytest.raises(AssertionError, match="chose 2 with"):
+        laws.choice_is_never_dominated(broken(flipped("lmetric")), STATE, REQUEST)
+
+
+def test_the_law_of_scale_catches_a_sum() -> None:
+    with pytest.raises(AssertionError, match="after rescaling"):
+        laws.rescaling_an_indicator_keeps_the_choice(broken(FAULTS["product: sum for product"]), STATE, REQUEST, 1, 200)
+
+
+def test_the_law_of_scale_catches_a_dropped_request() -> None:
+    with pytest.raises(AssertionError, match="after rescaling"):
+        laws.rescaling_an_indicator_keeps_the_choice(broken(FAULTS["product: +1 dropped"]), STATE, REQUEST, 1, 5)
+
+
+def test_the_law_of_columns_catches_a_column_read_in_secret() -> None:
+    secret = key_of("lmetric", lambda _o, x, _a, _k: -(x.context_tokens or 0))
+    with pytest.raises(AssertionError, match="without the columns"):
+        laws.columns_it_does_not_read_do_not_matter(broken(secret), STATE, REQUEST, ())
+
+
+def test_the_law_of_order_catches_a_place() -> None:
+    with pytest.raises(AssertionError, match="permuted"):
+        laws.permuting_instances_permutes_the_choice(broken(rotation.ROUND_ROBIN), STATE, REQUEST, [2, 1, 0])
+
+
+def test_the_law_of_equal_choices_catches_a_hidden_memory() -> None:
+    counter = iter(range(9))
+    with pytest.raises(AssertionError, match="on the same inputs"):
+        laws.equal_inputs_give_equal_choices(laws.from_index(lambda _s, _r: next(counter)), STATE, REQUEST)
+
+
+def test_the_law_of_load_catches_a_rule_that_likes_queues() -> None:
+    with pytest.raises(AssertionError, match="load was added elsewhere"):
+        laws.load_elsewhere_keeps_the_choice(broken(flipped("lmetric")), STATE, REQUEST, [90, 90, 90])
+
+
+def test_the_law_of_instances_catches_an_index_out_of_range() -> None:
+    with pytest.raises(AssertionError, match="chose 3 of 3"):
+        laws.choice_is_one_of_the_instances(laws.from_index(lambda _s, _r: 3), STATE, REQUEST)
+
+
+def test_random_ties_are_told_from_first_ties() -> None:
+    case = next(case for case in GOLDEN if case.policy == "lmetric_paper" and case.ties == (0, 1))
+    at_random = policy(f"{case.policy}:ties=random")
+    state = ClusterState(ids=("A", "B"), waiting=(0, 0), queued_prefill_tokens=(0, 0), **case.columns)
+    assert {laws.decide_by(at_random, seed)(state, REQUEST).instance for seed in range(20)} == {0, 1}
+    assert {laws.decide_by(policy(case.policy), seed)(state, REQUEST).instance for seed in range(20)} == {0}
