@@ -15,6 +15,7 @@ import argprod
 from argprod.demo_command import demo_command
 from argprod.policies_command import policies_command, workloads_command
 from argprod.replay_command import replay_command
+from argprod.tune_command import tune_command
 from scheduler.errors import ArgprodError, BadInput
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo_command)
 app.command("replay")(replay_command)
+app.command("tune")(tune_command)
 app.command("policies")(policies_command)
 app.command("workloads")(workloads_command)
 

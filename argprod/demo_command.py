@@ -10,10 +10,10 @@ import typer
 from argprod import options as opt
 from argprod.replay_command import check_outputs, replay_and_show
 
-#: Product, two rivals that blend, two that look at load alone, one that looks at the cache alone.
-DEMO_POLICIES = ("lmetric", "bailian", "dynamo", "join_shortest_queue", "vllm_v1", "most_hit")
-#: About half of what the cluster can take, as in the source paper.
-DEMO_SOURCE = "workload:chat:requests=6000,rate_per_s=12"
+#: The product, three rivals that blend by weights, two that look at load alone.
+DEMO_POLICIES = ("lmetric", "dynamo", "llm_d_default", "bailian", "vllm_v1", "join_shortest_queue")
+#: At 3 requests per second queues grow without end under the rules that ignore the cache; this is two thirds of it.
+DEMO_SOURCE = "workload:chat:requests=6000,rate_per_s=2"
 TRACES_HINT = (
     "Public traces to go on with: Mooncake (github.com/kvcache-ai/Mooncake, FAST25-release/traces) and Qwen-Bailian "
     "(github.com/alibaba-edu/qwen-bailian-usagetraces-anon). Then: argprod replay TRACE"
@@ -27,6 +27,6 @@ def demo_command(
     """Replay a generated chat workload under six routing rules and write a report."""
     check_outputs(report)
     cluster = opt.ClusterOptions(instances=8)
-    plan = opt.read_plan(DEMO_POLICIES, 1, cluster, jobs=jobs)
+    plan = opt.read_plan(DEMO_POLICIES, 1, cluster, jobs=jobs, watched=True)
     replay_and_show(opt.SourceOptions(DEMO_SOURCE), plan, cluster, jobs=jobs, report=report)
     print(TRACES_HINT)

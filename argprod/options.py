@@ -114,7 +114,12 @@ class ClusterOptions:
 
 
 def read_plan(
-    policies: Sequence[str], seeds: int, cluster: ClusterOptions, until_s: float | None = None, jobs: int = 1
+    policies: Sequence[str],
+    seeds: int,
+    cluster: ClusterOptions,
+    until_s: float | None = None,
+    jobs: int = 1,
+    watched: bool = False,
 ) -> Plan:
     """Check everything the command line said about a run and put it into a plan.
 
@@ -153,6 +158,7 @@ def read_plan(
         ),
         closed_loop=True,
         until_s=until_s,
+        watched=watched,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 import argprod
 from argprod import options as opt
 from argprod.tables import replay_table
-from replay.experiment import Plan, ReplayResult, Run, run_all
+from replay.experiment import Plan, ReplayResult, Run, disagreement_of, run_all
 from replay.sources import SourceInfo
 from scheduler.errors import BadInput
 from scheduler.policies.catalogue import policy as read_policy
@@ -71,7 +73,7 @@ def replay_command(
         delay_s,
         context_limit,
     )
-    plan = opt.read_plan(policies, seeds, cluster, until_s, jobs)
+    plan = opt.read_plan(policies, seeds, cluster, until_s, jobs, watched=report is not None)
     chosen = opt.SourceOptions(source, format_name, on_bad_line, rate_scale, from_s, to_s, limit, closed_loop)
     check_outputs(json_out, report)
     replay_and_show(chosen, plan, cluster, jobs=jobs, json_out=json_out, report=report)
@@ -127,7 +129,19 @@ def replay_and_show(
     if report is not None and runs:
         from argprod.report import report_input, write_report
 
-        write_report(report, report_input(runs, plan, info, requests, settings))
+        write_report(
+            report,
+            report_input(
+                runs,
+                plan,
+                info,
+                requests,
+                settings,
+                disagreement=disagreement_of(runs, plan),
+                date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
+                command=shlex.join(["argprod", *sys.argv[1:]]),
+            ),
+        )
         console.print(f"report: {report}")
     if interrupted:
         console.print(f"interrupted: {len(runs)} of {len(plan.policies) * len(plan.seeds)} runs kept")

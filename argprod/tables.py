@@ -16,14 +16,14 @@ def number(value: float | None, digits: int = 3) -> str:
     """A number to ``digits`` significant digits; a dash where there is none.
 
     Example:
-        >>> number(0.0123456), number(1234.5), number(None)
-        ('0.0123', '1234', '-')
+        >>> number(0.0123456), number(1234.5), number(2.0), number(None)
+        ('0.0123', '1234', '2.00', '-')
     """
     if value is None:
         return "-"
     if abs(value) >= 10 ** (digits - 1):
         return f"{value:.0f}"
-    return f"{value:.{digits}g}"
+    return f"{value:#.{digits}g}"
 
 
 def _ms(value: float | None) -> float | None:
@@ -45,9 +45,9 @@ class Column:
 
 
 _COLUMNS = (
-    Column("TTFT\nmean\nms", lambda s: _ms(s.ttft_s.mean)),
-    Column("\np50\nms", lambda s: _ms(s.ttft_s.p50), narrow=False),
-    Column("\np99\nms", lambda s: _ms(s.ttft_s.p99)),
+    Column("TTFT\nmean\ns", lambda s: s.ttft_s.mean),
+    Column("\np50\ns", lambda s: s.ttft_s.p50, narrow=False),
+    Column("\np99\ns", lambda s: s.ttft_s.p99),
     Column("TPOT\nmean\nms", lambda s: _ms(s.tpot_s.mean)),
     Column("\np50\nms", lambda s: _ms(s.tpot_s.p50), narrow=False),
     Column("\np99\nms", lambda s: _ms(s.tpot_s.p99)),

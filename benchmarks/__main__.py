@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import simulator
+from benchmarks import decision, simulator
 
-BENCHMARKS: dict[str, Callable[[], None]] = {"simulator": simulator.run}
+BENCHMARKS: dict[str, Callable[[], None]] = {"simulator": simulator.run, "decision": decision.run}
 
 for name in sys.argv[1:] or BENCHMARKS:
     if name not in BENCHMARKS:

@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from replay.experiment import Plan, RequestsOf
 from replay.sim.cluster import Cluster
+from replay.sim.parts import Prepared
 from replay.sim.run import RunRecord, simulate
 from replay.sim.sequence import Sim
 from replay.sim.view import RouterView
-from scheduler.policies.catalogue import policy as read_policy
 from scheduler.policies.compiled import KeyFunction, compile_keys
 from scheduler.policies.rule import Policy
 from scheduler.state import Request
@@ -118,6 +117,11 @@ class Onlooker:
         self._asked = {policy.label: _Asked(compile_keys(policy)) for policy in able}
         self._stride = max(1, -(-self.request_count // self.samples_max))
 
+    @property
+    def anyone(self) -> bool:
+        """Whether there is a rule to ask."""
+        return bool(self._asked)
+
     def __call__(self, sim: Sim, view: RouterView, chosen: int, _at: int) -> None:
         """Ask every rule, if this decision is one of the sampled."""
         number = self._decisions
@@ -153,7 +157,11 @@ class Onlooker:
 
 
 def watched(
-    requests: Sequence[Request], policy: Policy, others: Sequence[Policy], cluster: Cluster, **options: Any
+    requests: Sequence[Request] | Prepared,
+    policy: Policy,
+    others: Sequence[Policy],
+    cluster: Cluster,
+    **options: Any,
 ) -> tuple[RunRecord, Disagreement]:
     """Simulate one policy while the others look on.
 
@@ -165,7 +173,11 @@ def watched(
     Returns:
         The same record as without onlookers, and what they said.
     """
-    onlooker = Onlooker(others, len(requests))
+    count = len(requests.requests if isinstance(requests, Prepared) else requests)
+    onlooker = Onlooker(others, count)
+    if not onlooker.anyone:
+        record = simulate(requests, policy, cluster, **options)
+        return record, onlooker.result(policy.label, record.seed)
     record = simulate(requests, policy, cluster, observer=onlooker, extra_needs=onlooker.needs, **options)
     return record, onlooker.result(policy.label, record.seed)
 
@@ -199,21 +211,3 @@ def _pooled(entries: Sequence[Disagreement], column: str) -> float | None:
     """A rule that was indifferent in one run agreed there at every decision."""
     sampled = sum(entry.sampled for entry in entries)
     return sum(entry.differing[column] or 0 for entry in entries) / sampled if sampled else None
-
-
-def measure(requests_of: RequestsOf, plan: Plan, seeds: Sequence[int] | None = None) -> DisagreementMatrix:
-    """Run a plan once more with onlookers and give the whole table; runs repeat exactly, so it is that of the plan.
-
-    Args:
-        requests_of: the requests of a seed.
-        plan: what to run.
-        seeds: of the plan's seeds; None for the first alone.
-    """
-    policies = [read_policy(text) for text in plan.policies]
-    found = []
-    for seed in plan.seeds[:1] if seeds is None else seeds:
-        requests = requests_of(seed)
-        for policy in policies:
-            options = {"seed": seed, "closed_loop": plan.closed_loop, "until_s": plan.until_s}
-            found.append(watched(requests, policy, policies, plan.cluster, **options)[1])
-    return matrix(found, policies)

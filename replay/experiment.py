@@ -14,10 +14,11 @@ from typing import Any
 
 import msgspec
 
+from replay.disagreement import Disagreement, DisagreementMatrix, matrix, watched
 from replay.metrics import Summary, summarise
 from replay.sim.cluster import Cluster
 from replay.sim.parts import Prepared, prepare
-from replay.sim.run import RunRecord, simulate
+from replay.sim.run import RunRecord
 from scheduler.policies.catalogue import policy as read_policy
 from scheduler.policies.rule import Policy
 from scheduler.state import Request
@@ -33,6 +34,7 @@ class Plan:
         cluster: what is simulated.
         closed_loop: see :func:`replay.sim.run.simulate`.
         until_s: see :func:`replay.sim.run.simulate`.
+        watched: whether in each run the other policies are asked what they would have chosen.
     """
 
     policies: tuple[str, ...]
@@ -40,15 +42,17 @@ class Plan:
     cluster: Cluster
     closed_loop: bool = False
     until_s: float | None = None
+    watched: bool = False
 
 
 @dataclass(slots=True)
 class Run:
-    """One policy with one seed: its summary, and the record the report draws from."""
+    """One policy with one seed: its summary, the record the report draws from, and what the other policies said."""
 
     policy: str
     summary: Summary
     record: RunRecord
+    disagreement: Disagreement | None = None
 
 
 class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,12 +76,14 @@ def run_one(
     seed: int,
     progress: Callable[[int], None] | None = None,
 ) -> Run:
-    """Simulate one policy with one seed and measure it."""
+    """Simulate one policy with one seed and measure it; in a watched run the wall time includes the onlookers."""
     chosen: Policy = read_policy(text)
+    others = [read_policy(other) for other in plan.policies] if plan.watched else []
     started = time.perf_counter()
-    record = simulate(
+    record, disagreement = watched(
         requests,
         chosen,
+        others,
         plan.cluster,
         seed=seed,
         closed_loop=plan.closed_loop,
@@ -86,7 +92,13 @@ def run_one(
     )
     wall_s = time.perf_counter() - started
     summary = summarise(record, chosen.rule.name, dict(chosen.values), len(plan.cluster), wall_s)
-    return Run(chosen.label, summary, record)
+    return Run(chosen.label, summary, record, disagreement if plan.watched else None)
+
+
+def disagreement_of(runs: Sequence[Run], plan: Plan) -> DisagreementMatrix:
+    """How often the policies of watched runs disagree, seeds pooled."""
+    found = [run.disagreement for run in runs if run.disagreement is not None]
+    return matrix(found, [read_policy(text) for text in plan.policies])
 
 
 def run_all(requests_of: RequestsOf, plan: Plan, *, jobs: int = 1, progress: Progress | None = None) -> Iterator[Run]:

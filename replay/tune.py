@@ -111,10 +111,9 @@ def tune(
             that no request of the workload has.
     """
     base = read_policy(rule)
-    if objective not in OBJECTIVES:
-        raise unknown_name("objective", objective, OBJECTIVES)
-    axes = axes_of(base, _fixed(rule), knobs, values or {})
-    search = _Search(base, axes, requests_of, plan, OBJECTIVES[objective], jobs, progress)
+    aim = objective_named(objective)
+    axes = axes_of(rule, knobs, values)
+    search = _Search(base, axes, requests_of, plan, aim, jobs, progress)
     start = tuple(base.values[name] for name in axes)
     search.run([start])
     if search.points[start].objective is None:
@@ -151,19 +150,33 @@ def regret(default: float | None, best: float | None) -> float | None:
     return abs(default / best - 1) if best else None
 
 
+def objective_named(name: str) -> Objective:
+    """The objective of a name.
+
+    Raises:
+        BadInput: there is none.
+    """
+    if name not in OBJECTIVES:
+        raise unknown_name("objective", name, OBJECTIVES)
+    return OBJECTIVES[name]
+
+
 def axes_of(
-    base: Policy, fixed: set[str], knobs: Sequence[str] | None, values: Mapping[str, Sequence[Any]]
+    rule: str, knobs: Sequence[str] | None = None, values: Mapping[str, Sequence[Any]] | None = None
 ) -> dict[str, tuple[Any, ...]]:
     """The values of each knob to sweep; the starting value is always among them.
 
     Args:
-        base: the rule where the search starts.
-        fixed: knobs that are not swept.
-        knobs, values: see :func:`tune`.
+        rule, knobs, values: see :func:`tune`.
 
     Raises:
         BadInput: see :func:`tune`.
+
+    Example:
+        >>> axes_of("load_aware"), axes_of("bailian:gamma=0", ["beta"], {"beta": ["0.1", "0.2"]})
+        ({'beta': (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)}, {'beta': (0.1, 0.15, 0.2)})
     """
+    base, fixed, values = read_policy(rule), _fixed(rule), values or {}
     known = {knob.name: knob for knob in base.rule.all_knobs()}
     for name in (*(knobs or ()), *values):
         if name not in known:

@@ -26,6 +26,9 @@ _TOOLS = "pan,box_zoom,wheel_zoom,reset,save"
 #: An axis whose largest value exceeds the least by this factor is logarithmic.
 _LOG_FROM = 5
 
+#: Below this factor a logarithmic axis of a distribution has labels between the powers of ten.
+_LABELLED_FROM = 200
+
 
 def latency_figures(given: ReportInput) -> dict[str, Any]:
     """The figures by name: ``legend``, ``cdf_ttft``, ``cdf_tpot``, ``cdf_e2e``, ``trade_mean``, ``trade_p99``."""
@@ -56,6 +59,15 @@ def _cdf(title: str, curves: dict[str, Any], styles: dict[str, Look], lines: dic
         title=title.removesuffix(" [s]"),
     )
     made.yaxis.axis_label = "share of requests"
+    extremes = [
+        extreme
+        for values in curves.values()
+        for extreme in (values[values > 0].min(initial=np.inf), values.max(initial=0))
+    ]
+    least, most = min(extremes), max(extremes)
+    if 0 < least < most < _LABELLED_FROM * least:
+        made.xaxis.ticker = FixedTicker(ticks=_round_numbers(least, most))
+        made.xaxis.formatter = NumeralTickFormatter(format="0,0.[0000]")
     for label, values in curves.items():
         known = values[values > 0]
         if not len(known):
@@ -66,7 +78,7 @@ def _cdf(title: str, curves: dict[str, Any], styles: dict[str, Look], lines: dic
             "y": QUANTILES.astype(np.float32),
         }
         line = made.line(
-            "x", "y", source=data, line_color=look.colour, line_dash=look.dash, line_width=2, line_alpha=0.9, name=label
+            "x", "y", source=data, color=look.colour, line_dash=look.dash, line_width=2, alpha=0.9, name=label
         )
         lines[label].append(line)
     made.x_range.only_visible = True  # whoever hides a collapsed policy wants to see the others larger

@@ -112,15 +112,23 @@ def share_bars(given: ReportInput) -> list[Any]:
     for label, run in _first_runs(given).items():
         columns = (run.summary.instance_requests, run.summary.instance_prompt_tokens)
         totals = [max(1, sum(column)) for column in columns]
-        shares[label] = [100 * grouped(c) / total for c, total in zip(columns, totals, strict=True)]
+        shares[label] = [100 * np.asarray(c) / total for c, total in zip(columns, totals, strict=True)]
     top = max(float(column.max()) for columns in shares.values() for column in columns)
     high = 1.08 * min(max(top, even), _BARS_CUT * even)
     across = 4 if count <= 20 else (2 if count <= 64 else 1)
     width = WIDTH // across
-    return [_share_figure(label, one, two, even, high, count, width) for label, (one, two) in shares.items()]
+    return [_share_figure(label, one, two, high, width) for label, (one, two) in shares.items()]
 
 
-def _share_figure(label: str, requests: Any, tokens: Any, even: float, high: float, count: int, width: int) -> Any:
+def _share_figure(label: str, requests: Any, tokens: Any, high: float, width: int) -> Any:
+    """Shares of one policy in percent, the axis up to ``high``."""
+    count = len(requests)
+    even = 100 / count
+    most = " and ".join(
+        f"{number(float(column.max()) / even, 2)}x {name}"
+        for name, column in (("requests", requests), ("tokens", tokens))
+    )
+    requests, tokens = grouped(requests), grouped(tokens)
     groups = len(requests)
     made = plain_figure(
         width=width,
@@ -132,11 +140,10 @@ def _share_figure(label: str, requests: Any, tokens: Any, even: float, high: flo
         y_axis_label="%",
     )
     made.title = None
-    most = (
-        f"busiest: {number(float(requests.max()) / even, 2)}x requests, {number(float(tokens.max()) / even, 2)}x tokens"
-    )
     shown = label if len(label) <= width // 7 else label[: width // 7 - 1] + "…"
-    made.add_layout(Title(text=most, text_font_size="11px", text_font_style="normal", text_color="#555555"), "above")
+    made.add_layout(
+        Title(text=f"busiest: {most}", text_font_size="11px", text_font_style="normal", text_color="#555555"), "above"
+    )
     made.add_layout(Title(text=shown, text_font_size="12px", text_color="#222222"), "above")
     made.xgrid.visible = False
     made.xaxis.ticker.min_interval = 1

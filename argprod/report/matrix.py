@@ -26,8 +26,10 @@ def matrix_figure(found: DisagreementMatrix) -> Any | None:
     label_width = 40 + 7 * max(map(len, rows.values()))
     cell = max(34, min(110, (WIDTH - label_width) // len(columns)))
     turned = 7 * wordy > cell
+    # Turned labels lean to the right; the last one must not leave the figure.
+    beyond = max(0, int(4.5 * len(list(columns.values())[-1])) - cell // 2) if turned else 0
     made = plain_figure(
-        width=min(WIDTH, label_width + cell * len(columns)),
+        width=min(WIDTH, label_width + cell * len(columns) + beyond),
         height=40 + 28 * len(rows) + (int(5.5 * wordy) if turned else 0),
         x_range=FactorRange(factors=list(columns.values())),
         y_range=FactorRange(factors=list(reversed(rows.values()))),
@@ -39,6 +41,7 @@ def matrix_figure(found: DisagreementMatrix) -> Any | None:
     made.axis.major_tick_line_color = None
     if turned:
         made.xaxis.major_label_orientation = pi / 4
+        made.min_border_right = beyond
     cells = [
         (row, column, value)
         for row, values in zip(found.rows, found.values, strict=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from replay.disagreement import DRAWS, HAS_MEMORY, INDIFFERENT, Onlooker, matrix, measure, watched
-from replay.experiment import Plan
+from replay.disagreement import DRAWS, HAS_MEMORY, INDIFFERENT, Onlooker, matrix, watched
+from replay.experiment import Plan, disagreement_of, run_all
 from replay.sim.cluster import roofline_cluster
 from replay.sim.run import simulate
 from replay.workloads import parse_workload
@@ -110,8 +110,9 @@ def test_samples_are_evenly_spaced_and_bounded() -> None:
 
 
 def test_the_matrix_names_what_it_leaves_out() -> None:
-    plan = Plan(("lmetric", "round_robin", "bailian", "random", "join_shortest_queue"), (0, 1), CLUSTER)
-    found = measure(requests_of, plan, plan.seeds)
+    policies = ("lmetric", "round_robin", "bailian", "random", "join_shortest_queue")
+    plan = Plan(policies, (0, 1), CLUSTER, watched=True)
+    found = disagreement_of(list(run_all(requests_of, plan)), plan)
     assert found.rows == plan.policies
     assert found.columns == ("lmetric", "join_shortest_queue")
     assert found.left_out == {"round_robin": HAS_MEMORY, "bailian": DRAWS, "random": INDIFFERENT}
@@ -119,7 +120,7 @@ def test_the_matrix_names_what_it_leaves_out() -> None:
     assert found.values[4][1] == 0
     assert 0 < (found.values[0][1] or 0) <= 1
     assert found.sampled == (500,) * 5
-    assert measure(requests_of, plan, plan.seeds) == found
+    assert disagreement_of(list(run_all(requests_of, plan, jobs=2)), plan) == found
 
 
 def test_a_matrix_of_nothing_is_empty() -> None:

@@ -1,0 +1,169 @@
+"""The command line: results as JSON, and one clear line for every kind of bad input."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def argprod(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, as a user does."""
+    command = [sys.executable, "-c", "from argprod.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, timeout=120)
+
+
+def line(**changes: Any) -> str:
+    """One valid Mooncake line, changed."""
+    row = {"timestamp": 0, "input_length": 700, "output_length": 5, "hash_ids": [0, 1], **changes}
+    return json.dumps({name: value for name, value in row.items() if value is not ...})
+
+
+SPREAD = {"mean", "p50", "p95", "p99"}
+
+
+def test_json_has_the_documented_form(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    trace = tmp_path / "trace.jsonl"
+    trace.write_text("\n".join(line(timestamp=100 * i) for i in range(20)) + "\n")
+    done = argprod("replay", str(trace), "-p", "lmetric", "-p", "linear:weight=0.5", "--seeds", "2", "--json", str(out))
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    assert set(result) == {"trace", "settings", "policies"}
+    assert result["trace"]["requests"] == 20
+    assert len(result["trace"]["sha256"]) == 64
+    assert result["settings"]["simulated"] is True
+    assert [(row["name"], row["seed"]) for row in result["policies"]] == [
+        ("lmetric", 0),
+        ("linear", 0),
+        ("lmetric", 1),
+        ("linear", 1),
+    ]
+    for row in result["policies"]:
+        assert (row["requests"], row["finished"], row["rejected"], row["failed"]) == (20, 20, 0, 0)
+        assert all(set(row[name]) == SPREAD for name in ("ttft_s", "tpot_s", "e2e_s"))
+        assert set(row["batch_imbalance"]) == {"p50", "p99"}
+        assert 0 <= row["hit_fraction"] <= 1
+        assert row["throughput_tokens_per_s"] > 0
+        assert 0 <= row["goodput_fraction"] <= 1
+        assert row["wall_s"] > 0
+    assert result["policies"][1]["knobs"]["weight"] == 0.5
+
+
+def test_the_same_run_twice_differs_in_wall_times_only(tmp_path: Path) -> None:
+    results = []
+    for name in ("a", "b"):
+        out = tmp_path / name
+        source = "workload:chat:requests=100"
+        assert (
+            argprod("replay", source, "-p", "bailian", "--seeds", "2", "--jobs", "2", "--json", str(out)).returncode
+            == 0
+        )
+        result = json.loads(out.read_text())
+        for row in result["policies"]:
+            del row["wall_s"]
+        results.append(result)
+    assert results[0] == results[1]
+
+
+def test_json_to_standard_output_is_nothing_but_json() -> None:
+    done = argprod("replay", "workload:api:requests=50", "-p", "lmetric", "--json", "-")
+    assert json.loads(done.stdout)["policies"][0]["finished"] == 50
+
+
+BAD = [
+    (["workload:chat", "-p", "lmetrik"], ["policy", "lmetrik", "nearest: lmetric"]),
+    (["workload:chat", "-p", "linear:weigth=1"], ["knob of linear", "weigth", "weight"]),
+    (["workload:chat", "-p", "linear:weight=nan"], ["linear:weight", "nan"]),
+    (["workload:chat", "-p", "linear:weight=inf"], ["linear:weight", "inf"]),
+    (["workload:chat", "-p", "linear:weight=x"], ["linear:weight", "'x'"]),
+    (["workload:chat", "-p", "linear:weight"], ["linear", "'weight'", "knob=value"]),
+    (["workload:chat", "--instances", "0"], ["instances", ">= 1", "got 0"]),
+    (["workload:chat", "--instances", "-3"], ["instances", "-3"]),
+    (["workload:chat", "--model", "Qwen2-8B"], ["model", "Qwen2-8B", "nearest: Qwen2-7B"]),
+    (["workload:chat", "--gpu", "H300"], ["gpu", "H300"]),
+    (["workload:chat", "--model", "Llama-3.1-70B", "--tensor-parallel", "1"], ["model", "weights that fit"]),
+    (["workload:chat", "--level", "all"], ["--level", "'all'", "proxy"]),
+    (["workload:chat", "--rate-scale", "0"], ["--rate-scale", "0"]),
+    (["workload:chat", "--rate-scale", "nan"], ["--rate-scale", "nan"]),
+    (["workload:chat", "--seeds", "0"], ["--seeds", "0"]),
+    (["workload:chat", "--jobs", "0"], ["--jobs", "0"]),
+    (["workload:chat", "--speeds", "1,x"], ["--speeds", "'x'"]),
+    (["workload:chat", "--speeds", "1,0"], ["speeds[1]", "0"]),
+    (["workload:chat", "--kv-tokens", "10"], ["kv_tokens", "10", "block"]),
+    (["workload:chat", "--max-batch", "0"], ["max_batch", "0"]),
+    (["workload:chat", "--max-batch", "5000"], ["max_batch", "5000", "batch_tokens"]),
+    (["workload:chat", "--delay-s", "-1"], ["delay_s", "-1"]),
+    (["workload:chta"], ["workload", "chta", "nearest: chat"]),
+    (["workload:chat:requests=-1"], ["requests", "-1"]),
+    (["workload:chat:requests=5", "--json", "no/such/folder/x.json"], ["output", "folder that exists"]),
+    (["no-such-file.jsonl"], ["no-such-file.jsonl"]),
+    (["."], ["."]),
+    (["workload:chat", "--no-such-option"], ["--no-such-option"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "parts"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
+def test_bad_options_end_in_one_clear_line(arguments: list[str], parts: list[str], tmp_path: Path) -> None:
+    check_refused(argprod("replay", *arguments, cwd=tmp_path), parts)
+
+
+def check_refused(done: subprocess.CompletedProcess[str], parts: list[str]) -> None:
+    """Exit 2, no traceback, and the message names what is needed to mend it."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    message = done.stderr.strip().splitlines()[-1]
+    for part in parts:
+        assert part in message
+
+
+FILES: dict[str, tuple[bytes, list[str]]] = {
+    "negative": (line(input_length=-5).encode(), [":1", "input_length", "-5"]),
+    "clock": ("\n".join([line(timestamp=9), line(timestamp=3)]).encode(), [":2", "timestamp", "3"]),
+    "empty": (b"", ["empty"]),
+    "truncated": (gzip.compress((line() + "\n").encode() * 500)[:-20], ["cut short"]),
+    "binary": (bytes(range(256)) * 20, []),
+    "hashes": (line(hash_ids=list(range(9))).encode(), [":1", "hash_ids", "9"]),
+    "missing": (line(output_length=...).encode(), [":1", "output_length"]),
+    "nan": (line().replace("700", "NaN").encode(), [":1"]),
+}
+
+
+@pytest.mark.parametrize("name", list(FILES))
+def test_bad_traces_end_in_one_clear_line(name: str, tmp_path: Path) -> None:
+    data, parts = FILES[name]
+    path = tmp_path / f"{name}.jsonl"
+    path.write_bytes(data)
+    check_refused(argprod("replay", str(path), "-p", "lmetric"), [str(path), *parts])
+
+
+def test_bad_lines_can_be_skipped_and_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    path.write_text("\n".join([line(), line(input_length=-5), line(timestamp=5)]) + "\n")
+    done = argprod("replay", str(path), "-p", "lmetric", "--on-bad-line", "skip", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["trace"]["skipped"] == 1
+    assert "1 bad line" in done.stderr
+
+
+def test_a_request_that_never_fits_is_rejected_and_counted_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    path.write_text("\n".join([line(), line(input_length=4_000_000, hash_ids=list(range(7813)))]) + "\n")
+    done = argprod("replay", str(path), "-p", "lmetric", "--json", "-")
+    row = json.loads(done.stdout)["policies"][0]
+    assert (row["requests"], row["finished"], row["rejected"]) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("command", ["policies", "workloads"])
+def test_what_can_be_named_is_listed(command: str) -> None:
+    names = {row["name"] for row in json.loads(argprod(command, "--json").stdout)}
+    assert names >= ({"lmetric", "dynamo"} if command == "policies" else {"chat", "hot_spot_ramp"})
+
+
+def test_the_version_is_told() -> None:
+    assert argprod("--version").stdout.startswith("argprod ")

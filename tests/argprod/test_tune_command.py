@@ -1,0 +1,101 @@
+"""The tune command: what it prints and writes, and that mistakes are told in one line before any run."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner
+
+from argprod.tune_command import best_table, curve_table, read_knobs, tune_command
+from replay.experiment import Plan
+from replay.sim.cluster import roofline_cluster
+from replay.sources import open_source
+from replay.tune import tune
+from scheduler.errors import BadInput
+from scheduler.state import Request
+
+app = typer.Typer(pretty_exceptions_enable=False)
+app.command()(tune_command)
+SMALL = ["workload:chat:requests=80,rate_per_s=2", "--instances", "3"]
+
+
+def run(*words: str) -> tuple[str, BaseException | None]:
+    answer = CliRunner().invoke(app, [*SMALL, *words])
+    return answer.output, answer.exception
+
+
+def shown(table: object) -> str:
+    text = io.StringIO()
+    Console(width=80, file=text).print(table)
+    return text.getvalue()
+
+
+def test_it_shows_curve_best_default_and_regret() -> None:
+    said, fault = run("--policy", "load_aware", "--policy", "vllm_v1", "--knob", "ties")
+    assert fault is None, said
+    for word in ("TTFT mean [s]", "best", "default", "regret", "simulated", "at their best"):
+        assert word in said, word
+
+
+def test_the_json_holds_every_point(tmp_path: Path) -> None:
+    path = tmp_path / "tuned.json"
+    said, fault = run("-p", "vllm_v1", "--objective", "goodput", "--seeds", "2", "--json", str(path))
+    assert fault is None, said
+    written = json.loads(path.read_text())
+    (tuned,) = written["tuned"]
+    assert tuned["more_is_better"]
+    assert [len(point["summaries"]) for point in tuned["points"]] == [2] * 5
+    assert tuned["best"]["objective"] == max(point["objective"] for point in tuned["points"])
+    assert tuned["default"]["policy"] == "vllm_v1"
+    assert [point["values"]["waiting_weight"] for point in tuned["curves"]["waiting_weight"]] == [1, 2, 4, 8, 16]
+
+
+def test_json_on_standard_output_is_json_alone() -> None:
+    answer = CliRunner().invoke(app, [*SMALL, "-p", "load_aware", "-k", "beta=1,2", "--json", "-"])
+    assert [len(each["points"]) for each in json.loads(answer.stdout)["tuned"]] == [2]
+
+
+def test_knobs_are_read_with_and_without_values() -> None:
+    assert read_knobs(["a", "b=1,none"]) == (["a", "b"], {"b": ["1", "none"]})
+    for text in ("=1", "a=", "a=1,,2"):
+        with pytest.raises(BadInput, match="--knob"):
+            read_knobs([text])
+    with pytest.raises(BadInput, match="once"):
+        read_knobs(["a", "a=1"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-p", "load_aware", "-p", "lmetric"], "a rule with knobs to sweep"),
+        (["-p", "load_aware", "-k", "bta"], "nearest: beta"),
+        (["-p", "load_aware", "-k", "beta=nan"], "load_aware:beta"),
+        (["-p", "load_aware", "--objective", "speed"], "objective"),
+        (["-p", "load_aware", "--instances", "0"], "instances"),
+        (["-p", "load_aware", "--json", "/no/where/x.json"], "output"),
+    ],
+)
+def test_mistakes_are_named(words: list[str], said: str) -> None:
+    output, fault = run(*words)
+    assert isinstance(fault, BadInput)
+    assert said in str(fault)
+    assert output == ""
+
+
+def test_tables_fit_eighty_columns_and_cut_no_name() -> None:
+    requests: list[Request] = list(open_source(SMALL[0])[0])
+    plan = Plan((), (0,), roofline_cluster(3))
+    found = [tune(rule, lambda _: requests, plan) for rule in ("dynamo", "vllm_v1", "mooncake_min_ttft")]
+    for result in found:
+        text = shown(curve_table(result))
+        assert max(map(len, text.splitlines())) <= 80
+        assert "…" not in text
+        for name, curve in result.curves.items():
+            assert name in text
+            assert len(curve) > 1
+    assert all(len(line) <= 80 for line in shown(best_table(found)).splitlines())
