@@ -12,6 +12,7 @@ from replay.sim.reference import ReferenceInstance
 from replay.sim.run_cache import RunPool
 from replay.sim.run_index import RunHistory, RunIndex
 from replay.sim.runs import full_blocks, run_paths
+from replay.sim.ticks import to_ticks
 from scheduler.errors import BadInput
 from scheduler.prefix_index import HistoryIndex, PrefixIndex
 from scheduler.state import Request
@@ -56,16 +57,20 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Requests with their paths, found once and used for every policy.
+    """What is found out about requests once and used for every policy.
 
     Args:
         requests: in order of arrival, all with the same ``block_tokens``.
-        paths: one a request, as ``parts`` name them.
+        arrivals: tick of each arrival.
+        paths: the full blocks of each prompt, as ``parts`` name them.
+        blocks: how many those are.
         parts: what the simulation will be built from.
     """
 
     requests: Sequence[Request]
+    arrivals: list[int]
     paths: list[Any]
+    blocks: list[int]
     parts: Parts
 
 
@@ -84,7 +89,8 @@ def prepare(requests: Sequence[Request], parts: Parts | None = None) -> Prepared
         if request.block_tokens != requests[0].block_tokens:
             field = f"request {request.id}: block_tokens"
             raise BadInput(field, request.block_tokens, f"{requests[0].block_tokens}, as in the first request")
-    return Prepared(requests, parts.paths(requests), parts)
+    arrivals = [to_ticks(request.arrival_s) for request in requests]
+    return Prepared(requests, arrivals, parts.paths(requests), [full_blocks(r) for r in requests], parts)
 
 
 #: Event-skipping engine, caches and indices by runs.

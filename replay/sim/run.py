@@ -11,7 +11,7 @@ import gc
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heapreplace
 from typing import Any
 
 from replay.sim.cluster import Cluster
@@ -109,10 +109,11 @@ class _Run:
         seed: int,
         extra_needs: frozenset[str],
     ) -> None:
-        requests, paths, parts = prepared.requests, prepared.paths, prepared.parts
+        requests, parts = prepared.requests, prepared.parts
         block_tokens = requests[0].block_tokens if requests else 1
         self.cluster = cluster
-        self.sims = [Sim(r, to_ticks(r.arrival_s), path) for r, path in zip(requests, paths, strict=True)]
+        rows = zip(requests, prepared.arrivals, prepared.paths, prepared.blocks, strict=True)
+        self.sims = [Sim(*row) for row in rows]
         self.record = RunRecord(policy.label, seed, self.sims)
         self.view = RouterView(cluster, block_tokens, policy, parts, extra_needs)
         self.chooser = Chooser(policy, len(cluster), random.Random(seed))
@@ -127,9 +128,10 @@ class _Run:
             stored=sinks.stored,
             removed=sinks.removed,
         )
-        self.specs = cluster.specs(block_tokens)
+        specs = cluster.specs(block_tokens)
+        self.capacity_tokens = specs[0].kv_blocks * block_tokens
         self.instances = [
-            parts.engine(i, spec, engine_sinks, parts.pool(spec.kv_blocks)) for i, spec in enumerate(self.specs)
+            parts.engine(i, spec, engine_sinks, parts.pool(spec.kv_blocks)) for i, spec in enumerate(specs)
         ]
         reads_context = {"context_tokens", "kv_used_fraction"} & extra_needs.union(policy.needs)
         if cluster.level is Level.PER_STEP and reads_context and not cluster.delay_s:
@@ -174,14 +176,17 @@ class _Run:
         """Fire all engine events up to a tick."""
         events, instances = self.events, self.instances
         while events and events[0][0] <= at:
-            when, i = heappop(events)
+            when, i = events[0]
             instance = instances[i]
             if instance.next_at != when:
+                heappop(events)
                 continue
             instance.fire()
             self.record.ended_at = when
-            if instance.next_at is not None:
-                heappush(events, (instance.next_at, i))
+            if instance.next_at is None:
+                heappop(events)
+            else:
+                heapreplace(events, (instance.next_at, i))
 
     def _next_arrival(self, limit: int | None) -> int | None:
         """Tick of the next arrival, once no engine event up to the limit can bring an earlier one."""
@@ -248,7 +253,7 @@ class _Run:
         if context_limit is not None and length > context_limit:
             self._end(sim, End.REJECTED, f"{length} tokens exceed the context limit of {context_limit}", at)
             return
-        if not self.specs[0].fits(request):
+        if length > self.capacity_tokens:
             self._end(sim, End.REJECTED, f"{length} tokens can never fit the KV cache of an instance", at)
             return
         view = self.view

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from replay.sim.runs import full_blocks
 from replay.sim.ticks import StepTicks, to_seconds
 from scheduler.domains import Domain
 from scheduler.errors import BadInput
@@ -54,12 +53,12 @@ class Sim:
         "total",
     )
 
-    def __init__(self, request: Request, arrival: int, path: Any) -> None:
+    def __init__(self, request: Request, arrival: int, path: Any, blocks: int) -> None:
         self.request = request
         self.prompt = request.prompt_tokens
         self.output = request.output_tokens
         self.path = path
-        self.blocks = full_blocks(request)
+        self.blocks = blocks
         self.arrival = arrival
         self.first_at: int | None = None
         self.last_at: int | None = None

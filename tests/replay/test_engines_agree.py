@@ -8,6 +8,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from replay.sim.parts import PLAIN, QUICK, Parts
+from replay.sim.runs import full_blocks
 from replay.sim.sequence import InstanceSpec, Sim, Sinks
 from replay.sim.ticks import StepTicks
 from scheduler.state import Request
@@ -105,7 +106,7 @@ def timeline(
     for (at, request), path in zip(timed, paths, strict=True):
         while instance.next_at is not None and instance.next_at <= at:
             instance.fire()
-        sims.append(Sim(request, at, path))
+        sims.append(Sim(request, at, path, full_blocks(request)))
         instance.arrive(at, sims[-1])
     for _ in range(100_000):
         if instance.next_at is None:

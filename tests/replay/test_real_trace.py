@@ -10,7 +10,7 @@ import pytest
 from replay.experiment import Plan, run_one
 from replay.metrics import Summary
 from replay.sim.cluster import roofline_cluster
-from replay.sim.parts import PLAIN, Prepared, prepare
+from replay.sim.parts import PLAIN, QUICK, prepare
 from replay.sim.run import simulate
 from replay.sources import open_source
 from scheduler import Level, Request, policy
@@ -56,10 +56,7 @@ def test_no_policy_beats_the_ceiling_of_an_infinite_cache(summaries: dict[str, S
 def test_quick_and_plain_parts_agree_on_the_real_trace(conversation: Sequence[Request], level: Level) -> None:
     cluster = roofline_cluster(4, level=level, kv_tokens=300_000)
     part: list[Request] = list(conversation[:250])
-    runs = [
-        simulate(Prepared(part, parts.paths(part), parts), policy("lmetric"), cluster)
-        for parts in (PLAIN, prepare(part).parts)
-    ]
+    runs = [simulate(prepare(part, parts), policy("lmetric"), cluster) for parts in (PLAIN, QUICK)]
     outcomes = [[sim.outcome() for sim in run.sims] for run in runs]
     assert outcomes[0] == outcomes[1]
     assert runs[0].imbalance == runs[1].imbalance
