@@ -17,7 +17,8 @@ from scheduler.ops import Number, Ops
 #: An engine always computes at least the last token of a prompt, even if the whole prompt is cached.
 FLOOR_TOKENS = 1
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+#: What a rule without memory recalls.
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def new_prefill_tokens(ops: Ops, prompt_tokens: Number, hit_tokens: Number, floor: Number = FLOOR_TOKENS) -> Number:
@@ -89,10 +90,10 @@ class Indicators:
     block_tokens: Number = None
     prefill_s_per_token: Number = None
     decode_s_per_request: Number = None
-    recalled: Mapping[str, Number] = field(default_factory=lambda: _NOTHING)
+    recalled: Mapping[str, Number] = field(default_factory=lambda: NOTHING)
 
 
-def indicators_of(ops: Ops, *, recalled: Mapping[str, Number] = _NOTHING, **observed: Number) -> Indicators:
+def indicators_of(ops: Ops, *, recalled: Mapping[str, Number] = NOTHING, **observed: Number) -> Indicators:
     """Complete observed numbers by the derived ones.
 
     Args:

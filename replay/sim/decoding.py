@@ -36,11 +36,14 @@ class Decoding:
 
     def enter(self, sim: Sim) -> None:
         """A request has just produced the first token of its admission."""
+        step, total, order = self.step, sim.total, sim.order
         self.batch += 1
-        self.kv_tokens += sim.total + 1
-        sim.finish_step = self.step + sim.output - sim.generated
-        heappush(self._finishes, (sim.finish_step, sim.order, sim))
-        heappush(self._crossings, (self.step + 1 + -sim.total % self._block_tokens, sim.order, sim))
+        self.kv_tokens += total + 1
+        sim.finish_step = finish = step + sim.output - sim.generated
+        heappush(self._finishes, (finish, order, sim))
+        crossing = step + 1 + -total % self._block_tokens
+        if crossing <= finish:
+            heappush(self._crossings, (crossing, order, sim))
 
     def leave(self, sim: Sim) -> None:
         """A request is preempted; its generated tokens are brought up to date."""

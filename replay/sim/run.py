@@ -111,7 +111,7 @@ class _Run:
     ) -> None:
         requests, parts = prepared.requests, prepared.parts
         block_tokens = requests[0].block_tokens if requests else 1
-        self.cluster = cluster
+        self.context_limit = cluster.context_limit_tokens
         rows = zip(requests, prepared.arrivals, prepared.paths, prepared.blocks, strict=True)
         self.sims = [Sim(*row) for row in rows]
         self.record = RunRecord(policy.label, seed, self.sims)
@@ -174,7 +174,7 @@ class _Run:
 
     def _advance(self, at: int) -> None:
         """Fire all engine events up to a tick."""
-        events, instances = self.events, self.instances
+        events, instances, record = self.events, self.instances, self.record
         while events and events[0][0] <= at:
             when, i = events[0]
             instance = instances[i]
@@ -182,7 +182,7 @@ class _Run:
                 heappop(events)
                 continue
             instance.fire()
-            self.record.ended_at = when
+            record.ended_at = when
             if instance.next_at is None:
                 heappop(events)
             else:
@@ -248,8 +248,7 @@ class _Run:
 
     def _route(self, sim: Sim, at: int, observer: Observer | None) -> None:
         request = sim.request
-        context_limit = self.cluster.context_limit_tokens
-        length = sim.prompt + sim.output
+        context_limit, length = self.context_limit, sim.prompt + sim.output
         if context_limit is not None and length > context_limit:
             self._end(sim, End.REJECTED, f"{length} tokens exceed the context limit of {context_limit}", at)
             return

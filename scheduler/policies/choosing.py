@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scheduler.errors import BadInput
-from scheduler.indicators import Indicators, indicators_of
+from scheduler.indicators import NOTHING, Indicators, indicators_of
 from scheduler.ops import SCALAR, Number
 from scheduler.policies.compiled import compile_keys
 from scheduler.policies.reading import best, pick_index, read
@@ -130,6 +130,7 @@ class Chooser:
         self._memory_of = policy.rule.memory
         self._filtered = policy.rule.eligible is not None
         self._pick = policy.pick
+        self._random = self._pick is Pick.RANDOM
         self._plain = self._pick in (Pick.FIRST, Pick.RANDOM)
         self.memory = None if self._memory_of is None else self._memory_of.start(instance_count, self._knobs)
 
@@ -142,14 +143,14 @@ class Chooser:
             expected_output_tokens: what to believe of its output length [token].
         """
         memory_of = self._memory_of
-        recalled: Mapping[str, Sequence[Number]] = {}
+        recalled: Mapping[str, Sequence[Number]] = NOTHING
         if memory_of is not None:
             recalled = memory_of.recall(self.memory, request, view, self._knobs, self.rng)
         keys = self._keys(view, request.prompt_tokens, expected_output_tokens, request.block_tokens, recalled)
         if self._plain:
             least = min(keys)
             index = keys.index(least)
-            if self._pick is Pick.RANDOM:
+            if self._random:
                 ties = keys.count(least)
                 if ties > 1:
                     index = [i for i, key in enumerate(keys) if key == least][int(self.rng.random() * ties)]
