@@ -48,6 +48,7 @@ ClosedLoop = Annotated[
     typer.Option("--closed-loop/--open-loop", help="Whether turns wait for replies; default: by source."),
 ]
 Jobs = Annotated[int, typer.Option(help="Processes.")]
+JobsByCore = Annotated[int | None, typer.Option("--jobs", help="Processes; default: one a core.", show_default=False)]
 JsonOut = Annotated[
     Path | None, typer.Option("--json", help="Write the results here; - for standard output.", show_default=False)
 ]

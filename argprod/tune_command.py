@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -66,10 +67,11 @@ def tune_command(
     to_s: opt.ToS = None,
     limit: opt.Limit = None,
     closed_loop: opt.ClosedLoop = None,
-    jobs: opt.Jobs = 1,
+    jobs: opt.JobsByCore = None,
     json_out: opt.JsonOut = None,
 ) -> None:
     """Sweep the knobs of routing rules on a workload: the best setting, the curves, the regret of the defaults."""
+    jobs = (os.cpu_count() or 1) if jobs is None else jobs
     knobs, values = read_knobs(knob or [])
     objective_named(objective)
     for text in policy:

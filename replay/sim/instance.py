@@ -226,6 +226,7 @@ class Instance:
             self.next_at = now + ticks.chunk_steps(skip, prefill_tokens, batch, kv_tokens, pairs)
         elif batch:
             self._skip = 1 if preempted else self._steps_to_skip()
+            assert self._skip > 0, "a plan must move on"
             self.next_at = now + ticks.decode_steps(self._skip, batch, kv_tokens)
         else:
             assert not self.waiting, "an empty instance must admit the head of its queue"
