@@ -14,10 +14,11 @@ from argprod.replay_command import check_outputs, replay_and_show
 DEMO_POLICIES = ("lmetric", "dynamo", "llm_d_default", "bailian", "vllm_v1", "join_shortest_queue")
 #: At 3 requests per second queues grow without end under the rules that ignore the cache; this is two thirds of it.
 DEMO_SOURCE = "workload:chat:requests=6000,rate_per_s=2"
-TRACES_HINT = (
-    "Public traces to go on with: Mooncake (github.com/kvcache-ai/Mooncake, FAST25-release/traces) and Qwen-Bailian "
-    "(github.com/alibaba-edu/qwen-bailian-usagetraces-anon). Then: argprod replay TRACE"
-)
+TRACES_HINT = """\
+Public traces to go on with, on GitHub:
+  Mooncake      kvcache-ai/Mooncake, folder FAST25-release/traces
+  Qwen-Bailian  alibaba-edu/qwen-bailian-usagetraces-anon
+Then: argprod replay TRACE"""
 
 
 def demo_command(

@@ -149,13 +149,13 @@ def replay_and_show(
 
 
 def tell_source(console: Console, info: SourceInfo, requests: Sequence[Request], plan: Plan) -> None:
-    """One line about what will be replayed."""
+    """Two lines about what will be replayed."""
     span_s = requests[-1].arrival_s - requests[0].arrival_s
     skipped = f", {info.report.skipped} bad lines skipped" if info.report and info.report.skipped else ""
+    console.print(f"{info.name}: {len(requests)} requests over {span_s:.0f} s{skipped}", soft_wrap=True)
     console.print(
-        f"{info.name}: {len(requests)} requests over {span_s:.0f} s{skipped}; "
-        f"{len(plan.policies)} policies, {len(plan.seeds)} seed(s), what the router sees: {plan.cluster.level.value}",
-        soft_wrap=True,
+        f"{len(plan.policies)} policies, {len(plan.seeds)} seed(s), {len(plan.cluster)} instances; "
+        f"the router sees: {plan.cluster.level.value}"
     )
 
 
