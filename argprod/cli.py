@@ -1,4 +1,4 @@
-"""The command line.
+"""The entry point: one clear line for every error that is the user's, and the right exit code.
 
 Exit codes: 0 fine, 1 internal or engine failure, 2 bad input, 3 finding or failed claim, 130 interrupted with partial
 results kept.
@@ -6,55 +6,49 @@ results kept.
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Annotated
 
-import typer
-
-import argprod
-from argprod.demo_command import demo_command
-from argprod.policies_command import policies_command, workloads_command
-from argprod.replay_command import replay_command
-from argprod.tune_command import tune_command
 from scheduler.errors import ArgprodError, BadInput
-
-app = typer.Typer(
-    name="argprod",
-    help="Route LLM requests by the smallest product of P-token and batch size, and know when that works.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command("demo")(demo_command)
-app.command("replay")(replay_command)
-app.command("tune")(tune_command)
-app.command("policies")(policies_command)
-app.command("workloads")(workloads_command)
-
-
-@app.callback(invoke_without_command=True)
-def _top(
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
-) -> None:
-    if version:
-        print(f"argprod {argprod.__version__}")
-        raise typer.Exit
 
 
 def main() -> None:
-    """Entry point: one clear line for every error that is the user's, no traceback."""
+    """Run the command line."""
     try:
-        app()
-    except BadInput as fault:
-        print(f"argprod: {fault}", file=sys.stderr)
-        sys.exit(2)
-    except ArgprodError as fault:
-        print(f"argprod: {fault}", file=sys.stderr)
-        sys.exit(1)
+        code = run()
+        sys.stdout.flush()
     except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("argprod: interrupted", file=sys.stderr)
-        sys.exit(130)
+        # Whoever read our output has had enough; keep the interpreter from complaining about it once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def run() -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        import typer
+
+        from argprod.app import app
+    except ModuleNotFoundError as fault:
+        return _fail(f"the command line needs {fault.name}: pip install 'argprod[full]'", 2)
+    try:
+        return int(app(standalone_mode=False) or 0)
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail("interrupted", 130)
+    except typer.TyperException as fault:
+        tell = getattr(fault, "format_message", None)
+        message = str(fault) if tell is None else tell()
+        if type(fault).__name__ == "NoArgsIsHelpError":
+            print(message)
+            return 2
+        return _fail(f"{' '.join(message.split())} (see argprod --help)", 2)
+    except BadInput as fault:
+        return _fail(str(fault), 2)
+    except ArgprodError as fault:
+        return _fail(str(fault), 1)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"argprod: {message}", file=sys.stderr)
+    return code

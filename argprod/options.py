@@ -11,20 +11,27 @@ import typer
 
 from replay.experiment import Plan
 from replay.sim.cluster import roofline_cluster
+from replay.sim.cost_model import GPUS, MODELS
 from replay.sources import SourceInfo, open_source
 from scheduler.accounting import Level
 from scheduler.domains import Domain
 from scheduler.errors import BadInput, unknown_name
+from scheduler.policies.catalogue import policy as read_policy
 from scheduler.state import Request
 
 Source = Annotated[str, typer.Argument(help="A trace file, or workload:NAME[:param=value,...].", show_default=False)]
 Policies = Annotated[
     list[str] | None,
-    typer.Option("--policy", "-p", help="NAME[:knob=value,...]; may be given again.", show_default=False),
+    typer.Option(
+        "--policy",
+        "-p",
+        help="NAME[:knob=value,...]; may be given again. Default: lmetric, join_shortest_queue, bailian, dynamo.",
+        show_default=False,
+    ),
 ]
 Instances = Annotated[int, typer.Option(help="Number of instances.")]
-ModelName = Annotated[str, typer.Option("--model", help="Model of the cost model.")]
-GpuName = Annotated[str, typer.Option("--gpu", help="GPU of the cost model.")]
+ModelName = Annotated[str, typer.Option("--model", help=f"Model of the cost model: {', '.join(MODELS)}.")]
+GpuName = Annotated[str, typer.Option("--gpu", help=f"GPU of the cost model: {', '.join(GPUS)}.")]
 TensorParallel = Annotated[int | None, typer.Option(help="GPUs of one instance; default: by model.")]
 RateScale = Annotated[float, typer.Option(help="Divide the time between arrivals by this.")]
 Seeds = Annotated[int, typer.Option(help="How many seeds, from 0.")]
@@ -33,12 +40,14 @@ DelayS = Annotated[float, typer.Option("--delay-s", help="How old what the route
 Speeds = Annotated[
     str | None, typer.Option(help="Relative speeds of the instances, e.g. 1,1,0.5; repeated.", show_default=False)
 ]
-KvTokens = Annotated[int | None, typer.Option(help="KV capacity of an instance [token]; default: roofline.")]
+KvTokens = Annotated[int | None, typer.Option(help="KV capacity of an instance [token]; default: what the GPU holds.")]
 BatchTokens = Annotated[int, typer.Option(help="Tokens one step may process (chunked prefill).")]
 MaxBatch = Annotated[int, typer.Option(help="Requests an instance admits at once.")]
 ContextLimit = Annotated[int | None, typer.Option(help="Reject requests longer than this [token].")]
 UntilS = Annotated[float | None, typer.Option("--until-s", help="Cut the run off at this time [s].")]
-FormatName = Annotated[str | None, typer.Option("--format", help="Trace format; default: detected.")]
+FormatName = Annotated[
+    str | None, typer.Option("--format", help="Trace format: argprod, bailian or mooncake; default: detected.")
+]
 OnBadLine = Annotated[str, typer.Option(help="fail or skip.")]
 FromS = Annotated[float, typer.Option("--from-s", help="Leave out what arrives earlier [s].")]
 ToS = Annotated[float | None, typer.Option("--to-s", help="Leave out what arrives at or after [s].")]
@@ -130,6 +139,12 @@ def read_plan(
     levels = {level.value: level for level in Level}
     if cluster.level not in levels:
         raise unknown_name("--level", cluster.level, levels)
+    labels: set[str] = set()
+    for text in policies:
+        label = read_policy(text).label
+        if label in labels:
+            raise BadInput("--policy", text, "each policy once", f"{label} is there already")
+        labels.add(label)
     _SEEDS.check("--seeds", seeds)
     _JOBS.check("--jobs", jobs)
     if until_s is not None:
@@ -148,7 +163,7 @@ def read_plan(
             cluster.instances,
             cluster.model,
             cluster.gpu,
-            speeds=_read_speeds(cluster.speeds),
+            speeds=_read_speeds(cluster.speeds, cluster.instances),
             tensor_parallel=cluster.tensor_parallel,
             kv_tokens=cluster.kv_tokens,
             batch_tokens=cluster.batch_tokens,
@@ -163,7 +178,7 @@ def read_plan(
     )
 
 
-def _read_speeds(text: str | None) -> list[float] | None:
+def _read_speeds(text: str | None, instances: int) -> list[float] | None:
     if text is None:
         return None
     speeds = []
@@ -172,6 +187,8 @@ def _read_speeds(text: str | None) -> list[float] | None:
             speeds.append(float(part))
         except ValueError:
             raise BadInput("--speeds", part, "a number > 0", "for example 1,1,0.5") from None
+    if len(speeds) > instances:
+        raise BadInput("--speeds", text, f"at most {instances} numbers, one an instance")
     return speeds
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 import argprod
 from argprod import options as opt
-from argprod.tables import replay_table
+from argprod.tables import LEGEND, SPREAD_LEGEND, replay_table
 from replay.experiment import Plan, ReplayResult, Run, disagreement_of, run_all
+from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN
 from replay.sources import SourceInfo
 from scheduler.errors import BadInput
 from scheduler.policies.catalogue import policy as read_policy
@@ -75,15 +78,17 @@ def replay_command(
     )
     plan = opt.read_plan(policies, seeds, cluster, until_s, jobs, watched=report is not None)
     chosen = opt.SourceOptions(source, format_name, on_bad_line, rate_scale, from_s, to_s, limit, closed_loop)
-    check_outputs(json_out, report)
+    check_outputs(None if json_out is not None and str(json_out) == "-" else json_out, report)
     replay_and_show(chosen, plan, cluster, jobs=jobs, json_out=json_out, report=report)
 
 
 def check_outputs(*paths: Path | None) -> None:
     """Find out before the work, not after it, that a result cannot be written."""
     for path in paths:
-        if path is None or str(path) == "-":
+        if path is None:
             continue
+        if str(path) == "-":
+            raise BadInput("output", "-", "a file: a report is not for the terminal")
         if path.is_dir():
             raise BadInput("output", str(path), "a file, not a folder")
         if not path.parent.is_dir():
@@ -117,12 +122,10 @@ def replay_and_show(
     runs, interrupted = _run_with_progress(console, plan, requests_of if jobs == 1 else chosen.requests, requests, jobs)
     if runs:
         wall_s = time.perf_counter() - started
-        title = f"simulated: {cluster.instances} x {cluster.model} on {cluster.gpu}"
-        console.print(replay_table(runs, title, console.width))
-        console.print(
-            f"{sum(run.summary.requests for run in runs)} requests in {wall_s:.1f} s. All times are simulated; "
-            "bold is best; lost = rejected + failed."
-        )
+        console.print(replay_table(runs, title_of(chosen, cluster), console.width))
+        console.print(LEGEND + (SPREAD_LEGEND if len(plan.seeds) > 1 else ""))
+        tell_lost(console, runs)
+        console.print(f"{sum(run.summary.requests for run in runs)} requests in {wall_s:.1f} s of wall time")
     settings = settings_of(chosen, plan, cluster)
     if json_out is not None and runs:
         write_json(json_out, opt.trace_facts_of(info, requests), settings, runs)
@@ -148,14 +151,37 @@ def replay_and_show(
         raise typer.Exit(130)
 
 
+def title_of(chosen: opt.SourceOptions, cluster: opt.ClusterOptions) -> str:
+    """The set-up in one line: what is always said, and what differs from the defaults."""
+    words = [f"simulated: {cluster.instances} x {cluster.model} on {cluster.gpu}"]
+    for given, default in ((cluster, opt.ClusterOptions()), (chosen, opt.SourceOptions(chosen.text))):
+        for field in fields(given):
+            value = getattr(given, field.name)
+            if value != getattr(default, field.name) and field.name not in ("instances", "model", "gpu", "text"):
+                words.append(f"{field.name} {value}")
+    return ", ".join(words)
+
+
+def tell_lost(console: Console, runs: Sequence[Run]) -> None:
+    """Why requests were lost, one line a reason (numbers of single requests left out)."""
+    reasons = Counter(
+        re.sub(r"^\d+ tokens", "more tokens", s.reason) for run in runs for s in run.record.sims if s.reason
+    )
+    for reason, count in reasons.most_common(3):
+        console.print(f"lost: {count} times {reason}")
+    absent = sum(run.summary.not_arrived for run in runs)
+    if absent:
+        console.print(f"not arrived by the cut-off, and not counted: {absent}")
+
+
 def tell_source(console: Console, info: SourceInfo, requests: Sequence[Request], plan: Plan) -> None:
     """Two lines about what will be replayed."""
     span_s = requests[-1].arrival_s - requests[0].arrival_s
-    skipped = f", {info.report.skipped} bad lines skipped" if info.report and info.report.skipped else ""
+    skipped = f"; bad lines skipped: {info.report.skipped}" if info.report and info.report.skipped else ""
     console.print(f"{info.name}: {len(requests)} requests over {span_s:.0f} s{skipped}", soft_wrap=True)
     console.print(
-        f"{len(plan.policies)} policies, {len(plan.seeds)} seed(s), {len(plan.cluster)} instances; "
-        f"the router sees: {plan.cluster.level.value}"
+        f"policies: {len(plan.policies)}, seeds: {len(plan.seeds)}, instances: {len(plan.cluster)}, "
+        f"what the router sees: {plan.cluster.level.value}"
     )
 
 
@@ -191,6 +217,11 @@ def settings_of(chosen: opt.SourceOptions, plan: Plan, cluster: opt.ClusterOptio
         "seeds": list(plan.seeds),
         "until_s": plan.until_s,
         "mitigation": "none",
+        "objective": {
+            "ttft_base_s": TTFT_BASE_S,
+            "ttft_s_per_prompt_token": TTFT_S_PER_PROMPT_TOKEN,
+            "tpot_s": TPOT_LIMIT_S,
+        },
     }
 
 

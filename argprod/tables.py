@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from replay.experiment import Run
-from replay.metrics import Summary
+from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN, Summary
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -36,31 +38,35 @@ def _percent(value: float | None) -> float | None:
 
 @dataclass(frozen=True)
 class Column:
-    """One column: heading, value, whether more is better, and whether it is shown in narrow terminals too."""
+    """One column: heading, value, whether more is better, and how soon it goes when the terminal is narrow."""
 
     heading: str
     value: Callable[[Summary], float | None]
     more: bool = False
-    narrow: bool = True
+    rank: int = 0
 
 
 _COLUMNS = (
     Column("TTFT\nmean\ns", lambda s: s.ttft_s.mean),
-    Column("\np50\ns", lambda s: s.ttft_s.p50, narrow=False),
-    Column("\np99\ns", lambda s: s.ttft_s.p99),
+    Column("\np50\ns", lambda s: s.ttft_s.p50, rank=4),
+    Column("\np99\ns", lambda s: s.ttft_s.p99, rank=1),
     Column("TPOT\nmean\nms", lambda s: _ms(s.tpot_s.mean)),
-    Column("\np50\nms", lambda s: _ms(s.tpot_s.p50), narrow=False),
-    Column("\np99\nms", lambda s: _ms(s.tpot_s.p99)),
+    Column("\np50\nms", lambda s: _ms(s.tpot_s.p50), rank=4),
+    Column("\np99\nms", lambda s: _ms(s.tpot_s.p99), rank=1),
     Column("E2E\nmean\ns", lambda s: s.e2e_s.mean),
-    Column("\np99\ns", lambda s: s.e2e_s.p99, narrow=False),
-    Column("\nhit\n%", lambda s: _percent(s.hit_fraction), more=True),
-    Column("\ngood\n%", lambda s: _percent(s.goodput_fraction), more=True),
-    Column("output\ntoken\n/s", lambda s: s.throughput_tokens_per_s, more=True, narrow=False),
-    Column("max/\nmean\np50", lambda s: s.batch_imbalance.p50),
-    Column("load\n\np99", lambda s: s.batch_imbalance.p99),
+    Column("\np99\ns", lambda s: s.e2e_s.p99, rank=5),
+    Column("\nhit\n%", lambda s: _percent(s.hit_fraction), more=True, rank=2),
+    Column("\ngood\n%", lambda s: _percent(s.goodput_fraction), more=True, rank=2),
+    Column("output\ntoken\n/s", lambda s: s.throughput_tokens_per_s, more=True, rank=5),
+    Column("max/\nmean\np50", lambda s: s.batch_imbalance.p50, rank=3),
+    Column("load\n\np99", lambda s: s.batch_imbalance.p99, rank=3),
 )
-#: From this terminal width on all columns are shown.
-_WIDE = 110
+#: What the columns mean, below the table.
+LEGEND = (
+    f"Simulated. Bold is best. good: TTFT <= {TTFT_BASE_S:g} s + {1e6 * TTFT_S_PER_PROMPT_TOKEN:g} ms per 1,000 prompt "
+    f"tokens and TPOT <= {1000 * TPOT_LIMIT_S:g} ms. lost: rejected + failed."
+)
+SPREAD_LEGEND = " ±: half the range over the seeds; without it all seeds gave the same."
 
 
 def by_policy(runs: Sequence[Run]) -> dict[str, list[Summary]]:
@@ -79,7 +85,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _cell(values: Sequence[float | None], mean: float | None) -> str:
     """Mean over the seeds, and half the range where there are several."""
     known = [value for value in values if value is not None]
-    if len(known) < 2:
+    if len(known) < 2 or max(known) == min(known):
         return number(mean)
     return f"{number(mean)}\n±{number((max(known) - min(known)) / 2, 2)}"
 
@@ -92,26 +98,40 @@ def replay_table(runs: Sequence[Run], title: str, width: int = 80) -> Table:
     Args:
         runs: what to show.
         title: above the table.
-        width: of the terminal [column]; narrow ones get fewer columns.
+        width: of the terminal [column]; where it is narrow the less important columns go, never the name.
     """
-    columns = [column for column in _COLUMNS if column.narrow or width >= _WIDE]
     grouped = by_policy(runs)
+    tables = [
+        _table_of(grouped, [column for column in _COLUMNS if column.rank <= rank], title)
+        for rank in range(max(column.rank for column in _COLUMNS), -1, -1)
+    ]
+    fitting = (table for table in tables if Console(width=1000).measure(table).maximum <= width)
+    return next(fitting, tables[-1])
+
+
+def _table_of(grouped: Mapping[str, Sequence[Summary]], columns: Sequence[Column], title: str) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("\n\npolicy", overflow="fold")
+    table.add_column("\n\npolicy", overflow="fold", min_width=12)
     for column in columns:
         table.add_column(column.heading, justify="right", no_wrap=True)
     table.add_column("\n\nlost", justify="right", no_wrap=True)
-    means = {
-        name: [_mean([column.value(summary) for summary in summaries]) for column in columns]
-        for name, summaries in grouped.items()
-    }
+    best = [_best(column, [_mean_of(column, summaries) for summaries in grouped.values()]) for column in columns]
     for name, summaries in grouped.items():
         cells = []
-        for index, column in enumerate(columns):
-            rivals = [row[index] for row in means.values() if row[index] is not None]
-            text = _cell([column.value(summary) for summary in summaries], means[name][index])
-            best = (max if column.more else min)(rivals, default=None)  # type: ignore[type-var]
-            cells.append(f"[bold]{text}[/bold]" if best is not None and means[name][index] == best else text)
-        lost = sum(summary.rejected + summary.failed for summary in summaries)
-        table.add_row(name, *cells, str(lost))
+        for column, leader in zip(columns, best, strict=True):
+            mean = _mean_of(column, summaries)
+            text = _cell([column.value(summary) for summary in summaries], mean)
+            cells.append(f"[bold]{text}[/bold]" if mean is not None and mean == leader else text)
+        table.add_row(escape(name), *cells, str(sum(summary.rejected + summary.failed for summary in summaries)))
     return table
+
+
+def _mean_of(column: Column, summaries: Sequence[Summary]) -> float | None:
+    return _mean([column.value(summary) for summary in summaries])
+
+
+def _best(column: Column, means: Sequence[float | None]) -> float | None:
+    known = [mean for mean in means if mean is not None]
+    if not known:
+        return None
+    return max(known) if column.more else min(known)

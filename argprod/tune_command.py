@@ -91,7 +91,7 @@ def tune_command(
     )
     plan = opt.read_plan(tuple(policy), seeds, cluster, until_s, jobs)
     chosen = opt.SourceOptions(source, format_name, on_bad_line, rate_scale, from_s, to_s, limit, closed_loop)
-    check_outputs(json_out)
+    check_outputs(None if json_out is not None and str(json_out) == "-" else json_out)
     tune_and_show(chosen, plan, cluster, knobs=knobs, values=values, objective=objective, jobs=jobs, json_out=json_out)
 
 

@@ -53,6 +53,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     finished: int
     rejected: int
     failed: int
+    not_arrived: int
     ttft_s: Spread
     tpot_s: Spread
     e2e_s: Spread
@@ -138,6 +139,7 @@ def summarise(record: RunRecord, name: str, knobs: dict[str, Any], instance_coun
         finished=ends.count(End.FINISHED),
         rejected=ends.count(End.REJECTED),
         failed=ends.count(End.FAILED),
+        not_arrived=record.not_arrived,
         ttft_s=spread(found.ttft),
         tpot_s=spread(found.tpot),
         e2e_s=spread(found.e2e),

@@ -79,6 +79,10 @@ def state_from(value: Any) -> StateFile:
     fields = _object("state", value, {"now_s", "policy", "request", "instances", "traffic"})
     request = _request(fields.get("request"))
     state = _state(fields.get("instances"), _number("now_s", fields.get("now_s", 0.0), TIME_DOMAIN))
+    for index, hit in enumerate(state.hit_tokens):
+        if hit > request.prompt_tokens:
+            expected = f"at most the {request.prompt_tokens} tokens of the prompt"
+            raise BadInput(f"instances[{index}].hit_tokens", hit, expected)
     policy = fields.get("policy")
     if policy is not None and not isinstance(policy, str):
         raise BadInput("policy", policy, "the name of a policy")

@@ -37,7 +37,8 @@ class RunRecord:
     Args:
         policy: label of the policy.
         seed: of its draws and ties.
-        sims: every request with its times, in the order given.
+        sims: every request that arrived, with its times, in the order given.
+        not_arrived: requests that had not arrived by the cut-off; they are no part of the run.
         imbalance: at every arrival that was routed, max/mean over instances of the batch size, the request counted.
         load_at: ticks at which the load was sampled.
         load: requests in flight on every instance at those ticks.
@@ -52,6 +53,7 @@ class RunRecord:
     load_at: list[int] = field(default_factory=list)
     load: list[list[int]] = field(default_factory=list)
     ended_at: int = 0
+    not_arrived: int = 0
     steps: list[int] = field(default_factory=list)
 
 
@@ -76,7 +78,8 @@ def simulate(
         cluster: what is simulated.
         seed: of draws and random ties.
         closed_loop: a request with ``after`` arrives ``think_s`` after that reply ended, not at its ``arrival_s``.
-        until_s: cut off: no event after it is simulated, what is open then has failed; None runs to the end.
+        until_s: cut off: no event after it is simulated, what is open then has failed, what has not arrived is left
+            out; None runs to the end.
         load_samples: how many times the load of each instance is sampled over the span of arrivals.
         observer: called at every decision.
         extra_needs: optional columns that the observer reads beside those of the policy.
@@ -277,7 +280,8 @@ class _Run:
         while self.events and (limit is None or self.events[0][0] <= limit):
             self._advance(self.events[0][0])
         for sim in self.sims:
-            if sim.end is None:
-                sim.end = End.FAILED
-                sim.reason = "still open at the cut-off" if sim.instance is not None else "not arrived by the cut-off"
+            if sim.end is None and sim.instance is not None:
+                sim.end, sim.reason = End.FAILED, "still open at the cut-off"
+        self.record.sims = [sim for sim in self.sims if sim.end is not None]
+        self.record.not_arrived = len(self.sims) - len(self.record.sims)
         self.record.steps = [instance.step_count for instance in self.instances]

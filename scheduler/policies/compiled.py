@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from scheduler.errors import BadInput
 from scheduler.indicators import indicators_of
 from scheduler.ops import Ops, Over
 from scheduler.policies.rule import Policy
@@ -95,6 +96,7 @@ class _Writer:
         self.names: dict[_Node, str] = {}
         self.lists: dict[_Node, str] = {}
         self.used_columns: dict[str, None] = {}
+        self.used_fields: dict[str, None] = {}
 
     def _fresh(self, letter: str) -> str:
         return f"{letter}{len(self.names) + len(self.lists)}"
@@ -112,6 +114,7 @@ class _Writer:
             text = "len(view.running)"
         elif node.op == "request":
             self.names[node] = node.args[0]
+            self.used_fields[node.args[0]] = None
             return self.names[node]
         else:
             text = node.op.format(*(self.scalar(arg) for arg in node.args))
@@ -175,6 +178,12 @@ def _traced_indicators(policy: Policy) -> Any:
     return indicators_of(_TRACE, recalled=recalled, **traced)
 
 
+def _declared(policy: Policy, name: str) -> bool:
+    """Whether a rule may read an input without more ado, or says that it needs it."""
+    given = (*REQUIRED_COLUMNS, "prompt_tokens", "block_tokens")
+    return name in given or name.startswith("recalled_") or name in policy.needs
+
+
 def source_of(policy: Policy) -> str:
     """Python source of the key function of a policy; readable, for curiosity and for profiling."""
     rule, knobs = policy.rule, policy.knobs
@@ -188,6 +197,11 @@ def source_of(policy: Policy) -> str:
     writer = _Writer()
     template = "{}" if len(parts) == 1 else "(" + ", ".join(["{}"] * len(parts)) + ")"
     writer.loop(parts, "keys", template)
+    undeclared = [name for name in (*writer.used_columns, *writer.used_fields) if not _declared(policy, name)]
+    if undeclared:
+        raise BadInput(
+            f"needs of the rule {rule.name}", list(policy.needs), f"also {', '.join(undeclared)}, which it reads"
+        )
     head = ["def keys_of(view, prompt_tokens, expected_output_tokens, block_tokens, recalled):"]
     for name in writer.used_columns:
         origin = f"recalled[{name.removeprefix('recalled_')!r}]" if name.startswith("recalled_") else f"view.{name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,10 @@ BAD = [
     (["workload:chta"], ["workload", "chta", "nearest: chat"]),
     (["workload:chat:requests=-1"], ["requests", "-1"]),
     (["workload:chat:requests=5", "--json", "no/such/folder/x.json"], ["output", "folder that exists"]),
+    (["workload:chat", "--instances", "2", "--speeds", "1,1,1"], ["--speeds", "at most 2"]),
+    (["workload:chat", "-p", "dynamo", "-p", "dynamo:overlap_credit=1"], ["--policy", "each policy once"]),
+    (["workload:chat", "--report", "-"], ["output", "a file"]),
+    (["workload:chat", "--instances", "x"], ["--instances"]),
     (["no-such-file.jsonl"], ["no-such-file.jsonl"]),
     (["."], ["."]),
     (["workload:chat", "--no-such-option"], ["--no-such-option"]),
@@ -148,7 +153,7 @@ def test_bad_lines_can_be_skipped_and_are_counted(tmp_path: Path) -> None:
     done = argprod("replay", str(path), "-p", "lmetric", "--on-bad-line", "skip", "--json", "-")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["trace"]["skipped"] == 1
-    assert "1 bad line" in done.stderr
+    assert "bad lines skipped: 1" in done.stderr
 
 
 def test_a_request_that_never_fits_is_rejected_and_counted_not_lost(tmp_path: Path) -> None:
@@ -163,6 +168,53 @@ def test_a_request_that_never_fits_is_rejected_and_counted_not_lost(tmp_path: Pa
 def test_what_can_be_named_is_listed(command: str) -> None:
     names = {row["name"] for row in json.loads(argprod(command, "--json").stdout)}
     assert names >= ({"lmetric", "dynamo"} if command == "policies" else {"chat", "hot_spot_ramp"})
+
+
+def test_what_has_not_arrived_by_the_cut_off_is_no_part_of_the_run() -> None:
+    done = argprod("replay", "workload:chat:requests=200", "-p", "lmetric", "--until-s", "10", "--json", "-")
+    row = json.loads(done.stdout)["policies"][0]
+    assert row["requests"] + row["not_arrived"] == 200
+    assert row["not_arrived"] > 0
+    assert row["finished"] + row["failed"] == row["requests"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 130])
+def test_the_table_fits_and_keeps_the_names(width: int, tmp_path: Path) -> None:
+    environment = {**os.environ, "COLUMNS": str(width)}
+    command = [sys.executable, "-c", "from argprod.cli import main; main()", "replay", "workload:api:requests=60"]
+    policies = ["-p", "lmetric", "-p", "join_shortest_queue", "--seeds", "2"]
+    done = subprocess.run(
+        [*command, *policies], capture_output=True, text=True, check=True, env=environment, cwd=tmp_path, timeout=120
+    )
+    assert all(len(line) <= width for line in done.stdout.splitlines() if "workload:" not in line)
+    if width >= 60:
+        assert "join_shortest_queue" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["policies"], ["lmetric", "P-token x batch size", "argprod policies NAME"]),
+        (["policies", "dynamo"], ["overlap_credit", "source: "]),
+        (["workloads"], ["workload:chat", "adversary"]),
+        (["workloads", "hot_spot_ramp"], ["requests = "]),
+    ],
+)
+def test_lists_say_what_can_be_named_and_its_knobs(arguments: list[str], parts: list[str]) -> None:
+    done = argprod(*arguments)
+    assert done.returncode == 0, done.stderr
+    for part in parts:
+        assert part in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["policies", "lmetrik"], ["workloads", "chta"], ["bogus"], ["--nope"], ["replay"]]
+)
+def test_a_wrong_command_ends_in_one_line(arguments: list[str]) -> None:
+    done = argprod(*arguments)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
 
 
 def test_the_version_is_told() -> None:
