@@ -6,6 +6,7 @@ results kept.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -14,6 +15,9 @@ from scheduler.errors import ArgprodError, BadInput
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a sign shows another, it does not stop us
+            stream.reconfigure(errors="replace")
     try:
         code = run()
         sys.stdout.flush()
@@ -21,6 +25,8 @@ def main() -> None:
         # Whoever read our output has had enough; keep the interpreter from complaining about it once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except OSError as fault:
+        code = _fail(f"cannot write: {fault.strerror}", 1)
     sys.exit(code)
 
 

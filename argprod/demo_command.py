@@ -12,7 +12,7 @@ from argprod.replay_command import check_outputs, replay_and_show
 
 #: The product, three rivals that blend by weights, two that look at load alone.
 DEMO_POLICIES = ("lmetric", "dynamo", "llm_d_default", "bailian", "vllm_v1", "join_shortest_queue")
-#: At 3 requests per second queues grow without end under the rules that ignore the cache; this is two thirds of it.
+#: A load at which every one of these rules keeps up, though not equally well.
 DEMO_SOURCE = "workload:chat:requests=6000,rate_per_s=2"
 TRACES_HINT = """\
 Public traces to go on with, on GitHub:

@@ -14,7 +14,7 @@ from replay.sim.cluster import roofline_cluster
 from replay.sim.cost_model import GPUS, MODELS
 from replay.sources import SourceInfo, open_source
 from scheduler.accounting import Level
-from scheduler.domains import Domain
+from scheduler.domains import TIME_DOMAIN, Domain
 from scheduler.errors import BadInput, unknown_name
 from scheduler.policies.catalogue import policy as read_policy
 from scheduler.state import Request
@@ -65,7 +65,7 @@ ReportOut = Annotated[Path | None, typer.Option("--report", help="Write an HTML 
 
 _SEEDS = Domain(1, 10_000, integer=True, unit="seed")
 _JOBS = Domain(1, 1024, integer=True, unit="process")
-_SCALE = Domain(0, None, low_open=True, unit="1")
+_SCALE = Domain(1e-6, 1e6, unit="1")
 _TOKENS = Domain(1, 2**40, integer=True, unit="token")
 _GPUS = Domain(1, 1024, integer=True, unit="gpu")
 
@@ -101,9 +101,22 @@ class SourceOptions:
         )
         return list(requests), info
 
-    def requests(self, seed: int) -> Sequence[Request]:
-        """All requests of a seed."""
-        return self.load(seed)[0]
+
+@dataclass(frozen=True)
+class LoadedSource:
+    """The requests of every seed, those of the first one at hand; can be sent to another process.
+
+    A trace is read once (it may be a pipe) and is the same for all seeds; a workload is generated again for each.
+    """
+
+    options: SourceOptions
+    first_seed: int
+    first: Sequence[Request]
+    same: bool
+
+    def __call__(self, seed: int) -> Sequence[Request]:
+        """The requests of a seed."""
+        return self.first if self.same or seed == self.first_seed else self.options.load(seed)[0]
 
 
 @dataclass(frozen=True)
@@ -148,7 +161,7 @@ def read_plan(
     _SEEDS.check("--seeds", seeds)
     _JOBS.check("--jobs", jobs)
     if until_s is not None:
-        _SCALE.check("--until-s", until_s)
+        TIME_DOMAIN.check("--until-s", until_s)
     for name, value, domain in (
         ("--tensor-parallel", cluster.tensor_parallel, _GPUS),
         ("--kv-tokens", cluster.kv_tokens, _TOKENS),

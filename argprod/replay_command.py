@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import argprod
@@ -111,15 +112,9 @@ def replay_and_show(
     console = Console(stderr=json_out is not None and str(json_out) == "-")
     requests, info = chosen.load(plan.seeds[0])
     tell_source(console, info, requests, plan)
-    cache: dict[int, Sequence[Request]] = {plan.seeds[0]: requests}
-
-    def requests_of(seed: int) -> Sequence[Request]:
-        if info.kind == "trace":
-            return requests
-        return cache[seed] if seed in cache else chosen.requests(seed)
-
+    requests_of = opt.LoadedSource(chosen, plan.seeds[0], requests, same=info.kind == "trace")
     started = time.perf_counter()
-    runs, interrupted = _run_with_progress(console, plan, requests_of if jobs == 1 else chosen.requests, requests, jobs)
+    runs, interrupted = _run_with_progress(console, plan, requests_of, requests, jobs)
     if runs:
         wall_s = time.perf_counter() - started
         console.print(replay_table(runs, title_of(chosen, cluster), console.width))
@@ -127,9 +122,8 @@ def replay_and_show(
         tell_lost(console, runs)
         console.print(f"{sum(run.summary.requests for run in runs)} requests in {wall_s:.1f} s of wall time")
     settings = settings_of(chosen, plan, cluster)
-    if json_out is not None and runs:
-        write_json(json_out, opt.trace_facts_of(info, requests), settings, runs)
-    if report is not None and runs:
+    settings["interrupted"] = interrupted
+    if report is not None and runs:  # before the JSON, so that a disk that is full loses one of them at most
         from argprod.report import report_input, write_report
 
         write_report(
@@ -145,7 +139,9 @@ def replay_and_show(
                 command=shlex.join(["argprod", *sys.argv[1:]]),
             ),
         )
-        console.print(f"report: {report}")
+        console.print(f"report: {escape(str(report))}", soft_wrap=True)
+    if json_out is not None and runs:
+        write_json(json_out, opt.trace_facts_of(info, requests), settings, runs)
     if interrupted:
         console.print(f"interrupted: {len(runs)} of {len(plan.policies) * len(plan.seeds)} runs kept")
         raise typer.Exit(130)
@@ -159,7 +155,7 @@ def title_of(chosen: opt.SourceOptions, cluster: opt.ClusterOptions) -> str:
             value = getattr(given, field.name)
             if value != getattr(default, field.name) and field.name not in ("instances", "model", "gpu", "text"):
                 words.append(f"{field.name} {value}")
-    return ", ".join(words)
+    return escape(", ".join(words))
 
 
 def tell_lost(console: Console, runs: Sequence[Run]) -> None:
@@ -168,7 +164,7 @@ def tell_lost(console: Console, runs: Sequence[Run]) -> None:
         re.sub(r"^\d+ tokens", "more tokens", s.reason) for run in runs for s in run.record.sims if s.reason
     )
     for reason, count in reasons.most_common(3):
-        console.print(f"lost: {count} times {reason}")
+        console.print(f"lost: {count} times {escape(reason)}")
     absent = sum(run.summary.not_arrived for run in runs)
     if absent:
         console.print(f"not arrived by the cut-off, and not counted: {absent}")
@@ -178,7 +174,9 @@ def tell_source(console: Console, info: SourceInfo, requests: Sequence[Request],
     """Two lines about what will be replayed."""
     span_s = requests[-1].arrival_s - requests[0].arrival_s
     skipped = f"; bad lines skipped: {info.report.skipped}" if info.report and info.report.skipped else ""
-    console.print(f"{info.name}: {len(requests)} requests over {span_s:.0f} s{skipped}", soft_wrap=True)
+    console.print(f"{escape(info.name)}: {len(requests)} requests over {span_s:.0f} s{skipped}", soft_wrap=True)
+    if info.kind == "trace" and len(plan.seeds) > 1:
+        console.print("A trace is the same for every seed: seeds change only draws and random ties.")
     console.print(
         f"policies: {len(plan.policies)}, seeds: {len(plan.seeds)}, instances: {len(plan.cluster)}, "
         f"what the router sees: {plan.cluster.level.value}"

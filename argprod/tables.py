@@ -36,6 +36,11 @@ def _percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
+def _busiest(loads: Sequence[int]) -> float | None:
+    """What the busiest instance got, over an even share."""
+    return max(loads) * len(loads) / sum(loads) if sum(loads) else None
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: heading, value, whether more is better, and how soon it goes when the terminal is narrow."""
@@ -49,17 +54,23 @@ class Column:
 _COLUMNS = (
     Column("TTFT\nmean\ns", lambda s: s.ttft_s.mean),
     Column("\np50\ns", lambda s: s.ttft_s.p50, rank=4),
+    Column("\np95\ns", lambda s: s.ttft_s.p95, rank=5),
     Column("\np99\ns", lambda s: s.ttft_s.p99, rank=1),
     Column("TPOT\nmean\nms", lambda s: _ms(s.tpot_s.mean)),
     Column("\np50\nms", lambda s: _ms(s.tpot_s.p50), rank=4),
+    Column("\np95\nms", lambda s: _ms(s.tpot_s.p95), rank=5),
     Column("\np99\nms", lambda s: _ms(s.tpot_s.p99), rank=1),
     Column("E2E\nmean\ns", lambda s: s.e2e_s.mean),
+    Column("\np50\ns", lambda s: s.e2e_s.p50, rank=6),
+    Column("\np95\ns", lambda s: s.e2e_s.p95, rank=6),
     Column("\np99\ns", lambda s: s.e2e_s.p99, rank=5),
     Column("\nhit\n%", lambda s: _percent(s.hit_fraction), more=True, rank=2),
     Column("\ngood\n%", lambda s: _percent(s.goodput_fraction), more=True, rank=2),
     Column("output\ntoken\n/s", lambda s: s.throughput_tokens_per_s, more=True, rank=5),
     Column("max/\nmean\np50", lambda s: s.batch_imbalance.p50, rank=3),
-    Column("load\n\np99", lambda s: s.batch_imbalance.p99, rank=3),
+    Column("load\n\np99", lambda s: s.batch_imbalance.p99, rank=4),
+    Column("busiest\n/even\nreq", lambda s: _busiest(s.instance_requests), rank=4),
+    Column("\n/even\ntoken", lambda s: _busiest(s.instance_prompt_tokens), rank=5),
 )
 #: What the columns mean, below the table.
 LEGEND = (

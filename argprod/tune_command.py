@@ -23,7 +23,6 @@ from argprod.tables import number
 from replay.experiment import Plan
 from replay.tune import Point, TuneResult, axes_of, objective_named, tune
 from scheduler.errors import BadInput
-from scheduler.state import Request
 
 TunedPolicies = Annotated[
     list[str],
@@ -138,11 +137,7 @@ def tune_and_show(
     console = Console(stderr=json_out is not None and str(json_out) == "-")
     requests, info = chosen.load(plan.seeds[0])
     tell_source(console, info, requests, plan)
-    first_seed = plan.seeds[0]
-
-    def requests_of(seed: int) -> Sequence[Request]:
-        return requests if info.kind == "trace" or seed == first_seed else chosen.requests(seed)
-
+    requests_of = opt.LoadedSource(chosen, plan.seeds[0], requests, same=info.kind == "trace")
     results: list[TuneResult] = []
     interrupted = False
     columns = (SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
@@ -153,8 +148,8 @@ def tune_and_show(
                 results.append(
                     tune(
                         text,
-                        requests_of if jobs == 1 else chosen.requests,
-                        replace(plan, policies=()),
+                        requests_of,
+                        replace(plan, policies=(), records=False),
                         knobs=knobs,
                         values=values,
                         objective=objective,
@@ -172,6 +167,7 @@ def tune_and_show(
     if len(results) > 1:
         console.print(best_table(results))
     if results:
+        console.print("Regret is in-sample: tuned and judged on the same requests; on others it may be less.")
         console.print("All numbers are simulated.")
     if json_out is not None and results:
         settings = settings_of(chosen, plan, cluster)
@@ -188,7 +184,8 @@ def _show(console: Console, result: TuneResult) -> None:
     if not result.settled:
         where = "best so far: the search was stopped before it settled"
     console.print(
-        f"best: {best.policy}  {_value(result, best)} ({where}, {len(result.points)} settings)", soft_wrap=True
+        f"best: {best.policy}  {_value(result, best)} ({where}, {_counted(len(result.points), 'setting')})",
+        soft_wrap=True,
     )
     console.print(
         f"default: {default.policy}  {_value(result, default)}  regret {_percent(result.regret)}\n", soft_wrap=True
@@ -201,7 +198,7 @@ def curve_table(result: TuneResult) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("knob", no_wrap=True)
     table.add_column("value", justify="right")
-    table.add_column(result.objective.name, justify="right", no_wrap=True)
+    table.add_column(escape(f"{result.objective.title}\n[{result.objective.unit}]"), justify="right", no_wrap=True)
     table.add_column("lost", justify="right")
     table.add_column("", no_wrap=True)
     table.add_column("")
@@ -217,7 +214,7 @@ def curve_table(result: TuneResult) -> Table:
             table.add_row(
                 name if index == 0 else "",
                 "none" if value is None else str(value),
-                number(point.objective),
+                number(result.objective.scaled(point.objective)),
                 str(sum(summary.rejected + summary.failed for summary in point.summaries)),
                 "█" * max(length, 1 if point.objective else 0),
                 ", ".join(marks),
@@ -234,18 +231,26 @@ def best_table(results: Sequence[TuneResult]) -> Table:
         title=escape(f"at their best: {objective.label}"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False
     )
     table.add_column("policy", overflow="fold")
-    for heading in ("best", "default", "regret"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in (f"best [{objective.unit}]", f"default [{objective.unit}]", "regret [%]"):
+        table.add_column(escape(heading), justify="right", no_wrap=True)
     sign = -1 if objective.more else 1
     for result in sorted(results, key=lambda result: sign * (result.best.objective or 0.0)):
         table.add_row(
-            result.best.policy, number(result.best.objective), number(result.default.objective), _percent(result.regret)
+            result.best.policy,
+            number(objective.scaled(result.best.objective)),
+            number(objective.scaled(result.default.objective)),
+            "-" if result.regret is None else number(100 * result.regret),
         )
     return table
 
 
 def _value(result: TuneResult, point: Point) -> str:
-    return f"{result.objective.name} {number(point.objective)}"
+    objective = result.objective
+    return f"{objective.title} {number(objective.scaled(point.objective))} {objective.unit}"
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _percent(share: float | None) -> str:

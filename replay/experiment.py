@@ -35,6 +35,7 @@ class Plan:
         closed_loop: see :func:`replay.sim.run.simulate`.
         until_s: see :func:`replay.sim.run.simulate`.
         watched: whether in each run the other policies are asked what they would have chosen.
+        records: whether runs keep their records; without, only summaries travel between processes.
     """
 
     policies: tuple[str, ...]
@@ -43,6 +44,7 @@ class Plan:
     closed_loop: bool = False
     until_s: float | None = None
     watched: bool = False
+    records: bool = True
 
 
 @dataclass(slots=True)
@@ -92,6 +94,8 @@ def run_one(
     )
     wall_s = time.perf_counter() - started
     summary = summarise(record, chosen.rule.name, dict(chosen.values), len(plan.cluster), wall_s)
+    if not plan.records:
+        record = RunRecord(record.policy, record.seed, [])
     return Run(chosen.label, summary, record, disagreement if plan.watched else None)
 
 
@@ -122,7 +126,7 @@ def run_all(requests_of: RequestsOf, plan: Plan, *, jobs: int = 1, progress: Pro
     with ProcessPoolExecutor(min(jobs, len(work)), initializer=_start_worker, initargs=(requests_of, plan)) as pool:
         for number, run in enumerate(pool.map(_work, work)):
             if progress is not None:
-                progress(number, len(run.record.sims))
+                progress(number, run.summary.requests + run.summary.not_arrived)
             yield run
 
 

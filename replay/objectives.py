@@ -15,15 +15,28 @@ class Objective:
 
     Args:
         name: as in ``--objective``.
-        label: for tables, with unit.
-        value: of one run; None where it does not exist.
+        title: for readers, without unit.
+        unit: that tables show.
+        factor: from ``value`` to that unit.
+        value: of one run [s] or [share]; None where it does not exist.
         more: True if more is better.
     """
 
     name: str
-    label: str
+    title: str
+    unit: str
+    factor: float
     value: Callable[[Summary], float | None]
     more: bool = False
+
+    @property
+    def label(self) -> str:
+        """For tables, with unit."""
+        return f"{self.title} [{self.unit}]"
+
+    def scaled(self, value: float | None) -> float | None:
+        """A value in the unit that tables show."""
+        return None if value is None else self.factor * value
 
 
 #: Every objective, by name.
@@ -31,13 +44,13 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
     {
         objective.name: objective
         for objective in (
-            Objective("ttft_mean", "TTFT mean [s]", lambda s: s.ttft_s.mean),
-            Objective("ttft_p99", "TTFT p99 [s]", lambda s: s.ttft_s.p99),
-            Objective("tpot_mean", "TPOT mean [s]", lambda s: s.tpot_s.mean),
-            Objective("tpot_p99", "TPOT p99 [s]", lambda s: s.tpot_s.p99),
-            Objective("e2e_mean", "E2E mean [s]", lambda s: s.e2e_s.mean),
-            Objective("e2e_p99", "E2E p99 [s]", lambda s: s.e2e_s.p99),
-            Objective("goodput", "goodput [share]", lambda s: s.goodput_fraction, more=True),
+            Objective("ttft_mean", "TTFT mean", "s", 1, lambda s: s.ttft_s.mean),
+            Objective("ttft_p99", "TTFT p99", "s", 1, lambda s: s.ttft_s.p99),
+            Objective("tpot_mean", "TPOT mean", "ms", 1000, lambda s: s.tpot_s.mean),
+            Objective("tpot_p99", "TPOT p99", "ms", 1000, lambda s: s.tpot_s.p99),
+            Objective("e2e_mean", "E2E mean", "s", 1, lambda s: s.e2e_s.mean),
+            Objective("e2e_p99", "E2E p99", "s", 1, lambda s: s.e2e_s.p99),
+            Objective("goodput", "goodput", "%", 100, lambda s: s.goodput_fraction, more=True),
         )
     }
 )

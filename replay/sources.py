@@ -75,12 +75,14 @@ def open_source(
         BadInput: a bad option, workload or window without a request; BadTrace for a file, also while requests are
         drawn.
     """
+    options = ReadOptions(on_bad_line, None if text.startswith(PREFIX) else closed_loop, block_tokens)
     if text.startswith(PREFIX):
+        if format_name is not None:
+            raise BadInput("format", format_name, f"none: {text} is generated, not read")
         requests, info = _workload(text, seed, closed_loop, block_tokens)
     else:
         if text in WORKLOADS and not Path(text).exists():
             raise BadInput("source", text, "a trace file or workload:NAME", f"did you mean {PREFIX}{text}?")
-        options = ReadOptions(on_bad_line, closed_loop, block_tokens)
         report = ReadReport()
         requests = read_trace(text, format_name=format_name, options=options, report=report)
         info = SourceInfo(text, "trace", 0, report=report)

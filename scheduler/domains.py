@@ -110,5 +110,5 @@ INSTANCE_DOMAINS: Mapping[str, Domain] = MappingProxyType(
     }
 )
 
-#: ``now_s`` and other times.
-TIME_DOMAIN = Domain(0, None, unit="s", typical_high=3600)
+#: ``now_s`` and other times: up to thirty years.
+TIME_DOMAIN = Domain(0, 1e9, unit="s", typical_high=3600)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class ArgprodError(Exception):
@@ -40,6 +41,10 @@ class BadInput(ArgprodError):
         super().__init__(f"{field}: expected {expected}, got {shown}" + (f" ({hint})" if hint else ""))
         self.field, self.value, self.expected, self.hint = field, value, expected, hint
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross process boundaries; what cannot be sent is sent as text."""
+        return type(self), (self.field, _sendable(self.value), self.expected, self.hint)
+
 
 class BadTrace(BadInput):
     """A line of a trace cannot be read.
@@ -56,7 +61,16 @@ class BadTrace(BadInput):
     def __init__(self, source: str, line: int, field: str, value: object, expected: str, hint: str = "") -> None:
         place = f"{source}:{line}" if line else source
         super().__init__(f"{place}: {field}" if field else place, value, expected, hint)
-        self.source, self.line = source, line
+        self.source, self.line, self._inner = source, line, field
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See :class:`BadInput`."""
+        inner = (self.source, self.line, self._inner, _sendable(self.value), self.expected, self.hint)
+        return type(self), inner
+
+
+def _sendable(value: object) -> object:
+    return value if isinstance(value, str | int | float | bytes | None) else repr(value)
 
 
 class EngineFailure(ArgprodError):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from bokeh.models.annotations import Legend, LegendItem
 from bokeh.models.formatters import NumeralTickFormatter
-from bokeh.models.tickers import FixedTicker
+from bokeh.models.tickers import BasicTicker, FixedTicker
 from bokeh.models.tools import HoverTool
 
 from argprod.report.model import ReportInput
@@ -23,8 +23,10 @@ from replay.metrics import Spread, latencies
 QUANTILES = np.unique(np.concatenate([np.linspace(0, 0.98, 340), np.linspace(0.98, 1, 61)]))
 _ROW_PIXELS = 24
 _TOOLS = "pan,box_zoom,wheel_zoom,reset,save"
-#: An axis whose largest value exceeds the least by this factor is logarithmic.
+#: The axes of a trade-off are logarithmic, both, if on one the largest value exceeds the least by this factor.
 _LOG_FROM = 5
+#: Said on every logarithmic axis.
+_LOG = ", logarithmic"
 
 #: Below this factor a logarithmic axis of a distribution has labels between the powers of ten.
 _LABELLED_FROM = 200
@@ -39,24 +41,25 @@ def latency_figures(given: ReportInput) -> dict[str, Any]:
         label: [latencies(run.record.sims) for run in given.runs_of(label)]  # arrays of every seed
         for label in given.policies
     }
-    for name, title in (("ttft", "TTFT [s]"), ("tpot", "TPOT [s]"), ("e2e", "E2E [s]")):
+    for name, unit, factor in (("ttft", "s", 1), ("tpot", "ms", 1000), ("e2e", "s", 1)):
         curves = {
-            label: np.concatenate([getattr(found, name) for found in of_seeds]) for label, of_seeds in seen.items()
+            label: factor * np.concatenate([getattr(found, name) for found in of_seeds])
+            for label, of_seeds in seen.items()
         }
-        figures[f"cdf_{name}"] = _cdf(title, curves, styles, lines)
+        figures[f"cdf_{name}"] = _cdf(name.upper(), unit, curves, styles, lines)
     figures["trade_mean"] = _trade_off(given, "mean", lambda spread: spread.mean, styles, lines)
     figures["trade_p99"] = _trade_off(given, "p99", lambda spread: spread.p99, styles, lines)
     return {"legend": _legend(given.policies, styles, lines), **figures}
 
 
-def _cdf(title: str, curves: dict[str, Any], styles: dict[str, Look], lines: dict[str, list[Any]]) -> Any:
+def _cdf(title: str, unit: str, curves: dict[str, Any], styles: dict[str, Look], lines: dict[str, list[Any]]) -> Any:
     made = plain_figure(
         width=WIDTH // 3,
         height=330,
         x_axis_type="log",
         tools=_TOOLS,
-        x_axis_label=title,
-        title=title.removesuffix(" [s]"),
+        x_axis_label=f"{title} [{unit}]{_LOG}",
+        title=title,
     )
     made.yaxis.axis_label = "share of requests"
     extremes = [
@@ -82,7 +85,7 @@ def _cdf(title: str, curves: dict[str, Any], styles: dict[str, Look], lines: dic
         )
         lines[label].append(line)
     made.x_range.only_visible = True  # whoever hides a collapsed policy wants to see the others larger
-    tips = [("policy", "$name"), (title, "@x{0.0000}"), ("share", "@y{0.0 %}")]
+    tips = [("policy", "$name"), (title, "@x{0.000} " + unit), ("share", "@y{0.0 %}")]
     made.add_tools(HoverTool(tooltips=tips, line_policy="nearest"))
     return made
 
@@ -96,24 +99,31 @@ def _trade_off(
 ) -> Any:
     """One point a policy and seed; the lower left corner is best."""
     rows: list[tuple[str, int, float, float]] = [
-        (run.policy, run.summary.seed, 1000 * ttft, 1000 * tpot)
+        (run.policy, run.summary.seed, ttft, 1000 * tpot)
         for run in given.runs
         if (ttft := of(run.summary.ttft_s)) is not None and (tpot := of(run.summary.tpot_s)) is not None
     ]
+    columns = [row[2] for row in rows], [row[3] for row in rows]
+    scale = "log" if any(map(_wide, columns)) and all(min(values) > 0 for values in columns) else "linear"
     made = plain_figure(
         width=WIDTH // 2,
         height=380,
         tools=_TOOLS,
         title=f"{name} (lower left is better)",
-        x_axis_type=_scale([row[2] for row in rows]),
-        y_axis_type=_scale([row[3] for row in rows]),
-        x_axis_label=f"TTFT {name} [ms]",
-        y_axis_label=f"TPOT {name} [ms]",
+        x_axis_type=scale,
+        y_axis_type=scale,
+        x_axis_label=f"TTFT {name} [s]" + (_LOG if scale == "log" else ""),
+        y_axis_label=f"TPOT {name} [ms]" + (_LOG if scale == "log" else ""),
     )
     made.axis.formatter = NumeralTickFormatter(format="0,0.[000]")
-    for axis, values in ((made.xaxis, [row[2] for row in rows]), (made.yaxis, [row[3] for row in rows])):
-        if _scale(values) == "log":
-            axis.ticker = FixedTicker(ticks=_round_numbers(min(values), max(values)))
+    for axis, values in zip((made.xaxis, made.yaxis), columns, strict=True):
+        if scale == "log":
+            wide = _wide(values)
+            axis.ticker = (
+                FixedTicker(ticks=_round_numbers(min(values), max(values)))
+                if wide
+                else BasicTicker(desired_num_ticks=8)
+            )
     for label in given.policies:
         own = [row for row in rows if row[0] == label]
         if not own:
@@ -133,14 +143,13 @@ def _trade_off(
         )
         lines[label].append(points)
     made.x_range.only_visible = made.y_range.only_visible = True
-    tips = [("policy", "$name"), ("seed", "@seed"), ("TTFT", "@x{0,0.0} ms"), ("TPOT", "@y{0,0.00} ms")]
+    tips = [("policy", "$name"), ("seed", "@seed"), ("TTFT", "@x{0,0.000} s"), ("TPOT", "@y{0,0.00} ms")]
     made.add_tools(HoverTool(tooltips=tips))
     return made
 
 
-def _scale(values: Sequence[float]) -> str:
-    least, most = min(values, default=1.0), max(values, default=1.0)
-    return "log" if least > 0 and most > _LOG_FROM * least else "linear"
+def _wide(values: Sequence[float]) -> bool:
+    return max(values, default=1.0) > _LOG_FROM * min(values, default=1.0)
 
 
 def _round_numbers(least: float, most: float) -> list[float]:

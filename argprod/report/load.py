@@ -25,7 +25,7 @@ _COLUMNS = 240
 #: The colour scale ends at this multiple of the usual peak, so that one collapsed policy does not bleach the others.
 _PEAKS = 2
 #: Bars are cut at this multiple of an even share, so that one hot instance does not flatten all other figures.
-_BARS_CUT = 2.5
+BARS_CUT = 2.5
 _REQUESTS, _TOKENS = "#0072b2", "#e69f00"
 
 
@@ -56,7 +56,9 @@ def heat_maps(given: ReportInput) -> tuple[Any, list[Any]]:
     if not maps:
         return None, []
     shown = {label: grouped(load) for label, (load, _, _) in maps.items()}
-    mapper = LinearColorMapper(palette=SHADES, low=0, high=_darkest(list(shown.values())))
+    darkest = _darkest(list(shown.values()))
+    beyond = "; more has the darkest colour" if any(load.max() > darkest for load in shown.values()) else ""
+    mapper = LinearColorMapper(palette=SHADES, low=0, high=darkest)
     count = len(given.plan.cluster)
     alone = len(maps) == 1
     figures: list[Any] = []
@@ -93,7 +95,7 @@ def heat_maps(given: ReportInput) -> tuple[Any, list[Any]]:
             orientation="horizontal",
             width=WIDTH // 2 - 60,
             height=12,
-            title="requests in flight on an instance; more has the darkest colour",
+            title=f"requests in flight on an instance{beyond}",
             title_text_font_size="12px",
             title_text_font_style="normal",
             padding=2,
@@ -104,8 +106,8 @@ def heat_maps(given: ReportInput) -> tuple[Any, list[Any]]:
     return bar, figures
 
 
-def share_bars(given: ReportInput) -> list[Any]:
-    """One figure a policy: the share of each instance in requests and in prompt tokens."""
+def share_bars(given: ReportInput) -> tuple[list[Any], bool]:
+    """One figure a policy: the share of each instance in requests and in prompt tokens; and whether bars are cut."""
     count = len(given.plan.cluster)
     even = 100 / count
     shares = {}
@@ -113,11 +115,12 @@ def share_bars(given: ReportInput) -> list[Any]:
         columns = (run.summary.instance_requests, run.summary.instance_prompt_tokens)
         totals = [max(1, sum(column)) for column in columns]
         shares[label] = [100 * np.asarray(c) / total for c, total in zip(columns, totals, strict=True)]
-    top = max(float(column.max()) for columns in shares.values() for column in columns)
-    high = 1.08 * min(max(top, even), _BARS_CUT * even)
+    top = max(float(grouped(column).max()) for columns in shares.values() for column in columns)
+    cut = top > BARS_CUT * even
+    high = BARS_CUT * even if cut else 1.08 * max(top, even)
     across = 4 if count <= 20 else (2 if count <= 64 else 1)
     width = WIDTH // across
-    return [_share_figure(label, one, two, high, width) for label, (one, two) in shares.items()]
+    return [_share_figure(label, one, two, high, width) for label, (one, two) in shares.items()], cut
 
 
 def _share_figure(label: str, requests: Any, tokens: Any, high: float, width: int) -> Any:

@@ -13,13 +13,15 @@ from bokeh.embed import components
 from bokeh.resources import Resources
 
 from argprod.report.latency import latency_figures
-from argprod.report.load import heat_maps, share_bars
+from argprod.report.load import BARS_CUT, heat_maps, share_bars
 from argprod.report.matrix import matrix_figure
+from argprod.report.measures import SERVICE_OBJECTIVE
 from argprod.report.model import ReportInput
 from argprod.report.tables import (
     facts_table,
     latency_table,
     other_table,
+    repeat_facts,
     run_facts,
     source_facts,
     winners_table,
@@ -47,7 +49,7 @@ def render(given: ReportInput) -> str:
     """The report as HTML."""
     figures: dict[str, Any] = latency_figures(given)
     bar, maps = heat_maps(given)
-    bars = share_bars(given)
+    bars, cut = share_bars(given)
     matrix = None if given.disagreement is None else matrix_figure(given.disagreement)
     figures |= {f"map_{i}": figure for i, figure in enumerate(maps)}
     figures |= {f"bars_{i}": figure for i, figure in enumerate(bars)}
@@ -70,17 +72,19 @@ def render(given: ReportInput) -> str:
         winners=winners_table(given),
         latency_table=latency_table(given),
         other_table=other_table(given),
+        objective=escape(SERVICE_OBJECTIVE),
         spread=_spread_note(given),
         legend=divs["legend"],
         cdfs=_row([divs[f"cdf_{name}"] for name in ("ttft", "tpot", "e2e")]),
         trades=_row([divs["trade_mean"], divs["trade_p99"]]),
         seed=first_seed,
         maps=divs["bar"] + _row([divs[f"map_{i}"] for i in range(len(maps))]) if maps else "<p>No load sampled.</p>",
+        cut=f", cut at {BARS_CUT:g} times the even share" if cut else "",
         bars=_row([divs[f"bars_{i}"] for i in range(len(bars))]),
         matrix=_matrix(given, divs.get("matrix")),
         source_facts=facts_table(source_facts(given)),
         run_facts=facts_table(run_facts(given)),
-        settings=facts_table(given.settings),
+        settings=facts_table(repeat_facts(given)),
     )
 
 
@@ -95,9 +99,13 @@ def _in_one_document(figures: dict[str, Any]) -> dict[str, Any]:
 
 def _subtitle(given: ReportInput) -> str:
     cluster = given.plan.cluster
-    seeds = f"{len(given.seeds)} seed{'s' if len(given.seeds) > 1 else ''}"
-    policies = f"{len(given.policies)} polic{'ies' if len(given.policies) > 1 else 'y'}"
-    return f"{given.request_count:,} requests, {policies}, {seeds}, {len(cluster)} simulated instances"
+    counts = (
+        (given.request_count, "request", "requests"),
+        (len(given.policies), "policy", "policies"),
+        (len(given.seeds), "seed", "seeds"),
+        (len(cluster), "simulated instance", "simulated instances"),
+    )
+    return ", ".join(f"{count:,} {one if count == 1 else many}" for count, one, many in counts)
 
 
 def _standing(given: ReportInput) -> str:

@@ -12,6 +12,7 @@ from argprod.report.measures import (
     HITS,
     IMBALANCE_P50,
     IMBALANCE_P99,
+    SERVICE_OBJECTIVE,
     THROUGHPUT,
     TPOT,
     TTFT,
@@ -20,7 +21,9 @@ from argprod.report.measures import (
     over_seeds,
 )
 from argprod.report.model import ReportInput
-from argprod.report.verdict import EQUAL_WITHIN, Ranking, percent, product_of, rankings
+from argprod.report.verdict import Ranking, Standing, product_of, rank, rankings
+from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN
+from replay.sim.cost_model import MODELS
 
 _TEXT_COLUMNS = ("measure", "best", "next")
 
@@ -28,8 +31,8 @@ _TEXT_COLUMNS = ("measure", "best", "next")
 def winners_table(given: ReportInput) -> str:
     """One row a measure: the best policy, the next one, and where LMetric stands."""
     label = product_of(given)
-    heads = ["measure", "best", "value", "next", "value", "distance"]
-    heads += [label, "place", "behind the best"] if label is not None else []
+    heads = ["measure", "best", "value", "next", "value", "against the best"]
+    heads += [label, "place", "against the best"] if label is not None else []
     rows = [_winner_row(ranking, label) for ranking in rankings(given)]
     return _table([heads], rows, "winners")
 
@@ -44,7 +47,7 @@ def _winner_row(ranking: Ranking, label: str | None) -> list[str]:
         row += [
             _name(second.policy),
             _right(measure.shown(second.value.mean)),
-            _right("equal" if second.behind <= EQUAL_WITHIN else percent(second.behind)),
+            _right(_against_best(ranking, second)),
         ]
     else:
         row += ["–", _right("–"), _right("–")]
@@ -54,15 +57,20 @@ def _winner_row(ranking: Ranking, label: str | None) -> list[str]:
             row += [_right("–")] * 3
         else:
             place = 1 + len(ranking.ahead_of(label))
-            behind = percent(own.behind) if own.behind > EQUAL_WITHIN else ("best" if own is best else "equal")
             row += [_right(measure.shown(own.value.mean)), _right(f"{place} of {len(ranking.standings)}")]
-            row += [_right(behind)]
+            row += [_right("best" if ranking.winners == [label] else _against_best(ranking, own))]
     return row
+
+
+def _against_best(ranking: Ranking, standing: Standing) -> str:
+    if ranking.equal(standing, ranking.best):
+        return "equal"
+    return ranking.measure.worse_by(ranking.distance(standing, ranking.best))
 
 
 def latency_table(given: ReportInput) -> str:
     """TTFT, TPOT and E2E: mean and percentiles of every policy."""
-    groups = {"TTFT [ms]": TTFT, "TPOT [ms]": TPOT, "E2E [s]": E2E}
+    groups = {"TTFT [s]": TTFT, "TPOT [ms]": TPOT, "E2E [s]": E2E}
     top = ['<th rowspan="2">policy</th>'] + [
         f'<th colspan="{len(group)}">{name}</th>' for name, group in groups.items()
     ]
@@ -84,20 +92,17 @@ def other_table(given: ReportInput) -> str:
 
 
 def _metrics(given: ReportInput, measures: Sequence[Measure], head: str, counts: Sequence[str]) -> str:
-    """The best value of a column is bold; with several seeds the range stands below the mean."""
+    """The best of a column and what equals it are bold; with several seeds the range stands below the mean."""
     found = {label: [over_seeds(m, given.summaries_of(label)) for m in measures] for label in given.policies}
-    best: list[float | None] = []
-    for column, measure in enumerate(measures):
-        means = [mean for values in found.values() if (mean := values[column].mean) is not None]
-        best.append((max if measure.more else min)(means) if means else None)
+    winners = [ranking.winners if (ranking := rank(given, measure)) is not None else [] for measure in measures]
     rows = []
     for label, values in found.items():
         cells = [f"<td>{_name(label)}</td>"]
         for column, value in enumerate(values):
             text = number(value.mean)
-            if len(found) > 1 and _equal(value.mean, best[column]):
+            if len(found) > 1 and label in winners[column]:
                 text = f"<b>{text}</b>"
-            if value.count > 1:
+            if len(value.by_seed) > 1:
                 text += f'<br><span class="note">{number(value.low)}–{number(value.high)}</span>'
             cells.append(f'<td class="right">{text}</td>')
         for name in counts:
@@ -107,9 +112,30 @@ def _metrics(given: ReportInput, measures: Sequence[Measure], head: str, counts:
     return f'<div class="wide"><table class="metrics"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
-def _equal(value: float | None, best: float | None) -> bool:
-    """Whether a value would be called equal to the best."""
-    return value is not None and best is not None and abs(value - best) <= EQUAL_WITHIN * abs(best)
+def repeat_facts(given: ReportInput) -> dict[str, Any]:
+    """The settings as they were resolved; what was left unset and limits nothing is left out."""
+    facts = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.settings.items()}
+    cluster, source = facts.get("cluster", {}), facts.get("source", {})
+    if "tensor_parallel" in cluster and cluster["tensor_parallel"] is None and cluster.get("model") in MODELS:
+        cluster["tensor_parallel"] = MODELS[cluster["model"]].gpus
+    if "speeds" in cluster and cluster["speeds"] is None:
+        cluster["speeds"] = "1 (all instances alike)"
+    if "closed_loop" in source and source["closed_loop"] is None:
+        linked = any(sim.request.after is not None for sim in given.runs[0].record.sims)
+        source["closed_loop"] = given.plan.closed_loop and linked
+    facts.setdefault(
+        "objective",
+        {
+            "ttft_base_s": TTFT_BASE_S,
+            "ttft_s_per_prompt_token": TTFT_S_PER_PROMPT_TOKEN,
+            "tpot_s": TPOT_LIMIT_S,
+        },
+    )
+    return {
+        name: {key: each for key, each in value.items() if each is not None} if isinstance(value, Mapping) else value
+        for name, value in facts.items()
+        if value is not None
+    }
 
 
 def facts_table(facts: Mapping[str, Any]) -> str:
@@ -149,6 +175,7 @@ def run_facts(given: ReportInput) -> dict[str, Any]:
         "seeds": given.seeds,
         "what the router sees": given.plan.cluster.level.value,
         "instances": len(given.plan.cluster),
+        "counts for goodput": SERVICE_OBJECTIVE,
         "wall time of all runs": f"{number(wall_s)} s (measured; everything else is simulated)",
     }
 
@@ -172,6 +199,8 @@ def _value(value: Any) -> str:
         return ", ".join(f"{name}={_value(each)}" for name, each in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(_value, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

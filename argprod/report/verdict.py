@@ -7,31 +7,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from argprod.report.measures import FURTHER, HEADLINE, Measure, OverSeeds, number, over_seeds
+from argprod.report.measures import FURTHER, HEADLINE, Measure, OverSeeds, over_seeds
 from argprod.report.model import ReportInput
 
 #: Two means closer than this share of the better one are called equal.
-EQUAL_WITHIN = 5e-4
+EQUAL_WITHIN = 5e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One policy in one measure.
-
-    Args:
-        policy: label.
-        value: over its seeds.
-        behind: distance from the best, as a share of the best; 0 for the best.
-    """
+    """One policy in one measure: its label, and the value over its seeds."""
 
     policy: str
     value: OverSeeds
-    behind: float
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """All policies that have a measure, best first; equal ones in the order of the runs."""
+    """All policies that have a measure, the best mean first; the same means in the order of the runs."""
 
     measure: Measure
     standings: tuple[Standing, ...]
@@ -43,8 +36,8 @@ class Ranking:
 
     @property
     def winners(self) -> list[str]:
-        """All that are equal to the best."""
-        return [standing.policy for standing in self.standings if standing.behind <= EQUAL_WITHIN]
+        """The best and all that equal it: nobody is ahead of them."""
+        return [standing.policy for standing in self.standings if not self.ahead_of(standing.policy)]
 
     def of(self, policy: str) -> Standing | None:
         """Where one policy stands."""
@@ -55,17 +48,57 @@ class Ranking:
         own = self.of(policy)
         if own is None:
             return []
-        return [s for s in self.standings if distance(self.measure, own.value, s.value) > EQUAL_WITHIN]
+        return [s for s in self.standings if self.distance(own, s) > 0 and not self.equal(own, s)]
+
+    def equal_to(self, policy: str) -> list[Standing]:
+        """Who else is neither ahead nor behind."""
+        own = self.of(policy)
+        return [] if own is None else [s for s in self.standings if s is not own and self.equal(own, s)]
+
+    def behind(self, policy: str) -> list[Standing]:
+        """Who is worse than a policy, and not merely equal, best first."""
+        own = self.of(policy)
+        if own is None:
+            return []
+        return [s for s in self.standings if self.distance(s, own) > 0 and not self.equal(own, s)]
+
+    def distance(self, own: Standing, other: Standing) -> float:
+        """How far a mean is behind another, as a share of the better of the two; negative if it is ahead."""
+        assert own.value.mean is not None
+        assert other.value.mean is not None
+        return _distance(self.measure, own.value.mean, other.value.mean)
+
+    def equal(self, own: Standing, other: Standing) -> bool:
+        """Whether the means are too close, or some seed says otherwise than they do."""
+        mean = self.distance(own, other)
+        if abs(mean) < EQUAL_WITHIN:
+            return True
+        one, two = own.value.by_seed, other.value.by_seed
+        return any(_distance(self.measure, one[seed], two[seed]) * mean <= 0 for seed in one if seed in two)
+
+    def compared(self, worse: Standing, better: Standing) -> str:
+        """The distance of two policies in words, with its base.
+
+        It reads "a is 40.0% slower than b (2.36 s against 1.69 s)".
+        """
+        verb = "is" if self.measure.latency else "has"
+        return f"{worse.policy} {verb} {self.against(worse, better)}"
+
+    def against(self, worse: Standing, better: Standing) -> str:
+        """The same without who is worse."""
+        shown = self.measure.shown
+        return (
+            f"{self.measure.worse_by(self.distance(worse, better))} than {better.policy} "
+            f"({shown(worse.value.mean)} against {shown(better.value.mean)})"
+        )
 
 
-def distance(measure: Measure, own: OverSeeds, other: OverSeeds) -> float:
-    """How far a value is behind another, as a share of the other; negative if it is ahead."""
-    assert own.mean is not None
-    assert other.mean is not None
-    if own.mean == other.mean:
+def _distance(measure: Measure, own: float, other: float) -> float:
+    if own == other:
         return 0.0
-    gap = other.mean - own.mean if measure.more else own.mean - other.mean
-    return gap / abs(other.mean) if other.mean else float("inf") * gap
+    gap = other - own if measure.more else own - other
+    better = max(own, other) if measure.more else min(own, other)
+    return gap / abs(better) if better else float("inf") * gap
 
 
 def rank(given: ReportInput, measure: Measure) -> Ranking | None:
@@ -76,8 +109,7 @@ def rank(given: ReportInput, measure: Measure) -> Ranking | None:
         return None
     sign = -1 if measure.more else 1
     order = sorted(known, key=lambda label: sign * (known[label].mean or 0.0))
-    best = known[order[0]]
-    return Ranking(measure, tuple(Standing(name, known[name], distance(measure, known[name], best)) for name in order))
+    return Ranking(measure, tuple(Standing(name, known[name]) for name in order))
 
 
 def product_of(given: ReportInput) -> str | None:
@@ -91,30 +123,6 @@ def rankings(given: ReportInput, measures: tuple[Measure, ...] = HEADLINE + FURT
     return [ranking for ranking in (rank(given, measure) for measure in measures) if ranking is not None]
 
 
-def seeds_ahead(given: ReportInput, measure: Measure, first: str, second: str) -> str:
-    """In how many seeds the first policy was strictly better; empty with a single seed."""
-    if len(given.seeds) < 2:
-        return ""
-    one = {s.seed: measure.read(s) for s in given.summaries_of(first)}
-    two = {s.seed: measure.read(s) for s in given.summaries_of(second)}
-    pairs = [(one[seed], two[seed]) for seed in one if seed in two]
-    known = [(a, b) for a, b in pairs if a is not None and b is not None]
-    better = sum((a > b) if measure.more else (a < b) for a, b in known)
-    return f", in {better} of {len(known)} seeds"
-
-
-def percent(share: float) -> str:
-    """A share as a percentage.
-
-    Example:
-        >>> percent(0.1234), percent(4.2)
-        ('12.3%', '420%')
-    """
-    if share == float("inf"):
-        return "without bound"
-    return f"{number(100 * share)}%"
-
-
 def lead_sentence(given: ReportInput) -> str:
     """One or two sentences about the headline measures."""
     found = rankings(given, HEADLINE)
@@ -124,21 +132,28 @@ def lead_sentence(given: ReportInput) -> str:
     if label is None:
         parts = [f"{_names(r.winners)} in {r.measure.label}" for r in found]
         return f"LMetric is not among the policies of this experiment. Best: {'; '.join(parts)}."
-    won = [r.measure.label for r in found if label in r.winners]
+    won = [r for r in found if r.winners == [label]]
+    level = [r for r in found if label in r.winners and r not in won]
     lost = [r for r in found if label not in r.winners]
-    text = f"{label} is best or equal to the best in {len(won)} of {len(found)} headline measures"
-    text += f" ({', '.join(won)})." if won else "."
+    parts = []
+    if won:
+        parts.append(f"ahead in {len(won)} ({_measures(won)})")
+    if level:
+        parts.append(f"equal to the best in {len(level)} ({_measures(level)})")
     if lost:
-        parts = [_loss(r, label) for r in lost]
-        text += f" It is not ahead in {len(lost)}: {'; '.join(parts)}."
-    return text
+        parts.append(f"behind in {len(lost)}: {'; '.join(_loss(r, label) for r in lost)}")
+    return f"Of {len(found)} headline measures {label} is {', '.join(parts)}."
+
+
+def _measures(found: list[Ranking]) -> str:
+    return ", ".join(ranking.measure.label for ranking in found)
 
 
 def _loss(ranking: Ranking, label: str) -> str:
     own = ranking.of(label)
     if own is None:
         return f"{ranking.measure.label}, which it does not have"
-    return f"{ranking.measure.label}, where {ranking.best.policy} is better by {percent(own.behind)}"
+    return f"{ranking.measure.label}, where {ranking.compared(own, ranking.ahead_of(label)[0])}"
 
 
 def _names(labels: list[str], most: int = 3) -> str:
@@ -147,23 +162,20 @@ def _names(labels: list[str], most: int = 3) -> str:
 
 
 def ahead_lines(given: ReportInput, label: str) -> list[str]:
-    """Each measure in which no policy is ahead of LMetric, with the next one and the distance."""
+    """Each measure in which no policy is ahead of LMetric: which ones equal it, and how far the next one is behind."""
     lines = []
     for ranking in rankings(given):
-        own = ranking.of(label)
+        own, shown = ranking.of(label), ranking.measure.shown
         if own is None or ranking.ahead_of(label):
             continue
-        measure = ranking.measure
-        equal = [name for name in ranking.winners if name != label]
-        others = [s for s in ranking.standings if s.policy != label and s.policy not in equal]
-        text = f"{measure.label}: {measure.shown(own.value.mean)}"
+        equal, behind = ranking.equal_to(label), ranking.behind(label)
+        parts = []
         if equal:
-            text += f", equal to {_names(equal)}"
-        if others:
-            behind = distance(measure, others[0].value, own.value)
-            text += f"; {others[0].policy} follows, {percent(behind)} behind ({measure.shown(others[0].value.mean)}"
-            text += seeds_ahead(given, measure, label, others[0].policy) + ")"
-        lines.append(text + ".")
+            names = [f"{s.policy} ({shown(s.value.mean)})" for s in equal]
+            parts.append(f"{label} ({shown(own.value.mean)}) equals {_names(names)}")
+        if behind:
+            parts.append(ranking.compared(behind[0], own))
+        lines.append(f"{ranking.measure.label}: {'; '.join(parts) or shown(own.value.mean)}.")
     return lines
 
 
@@ -171,18 +183,12 @@ def behind_lines(given: ReportInput, label: str, most: int = 4) -> list[str]:
     """Each measure in which some policy is ahead of LMetric: which ones, and by how much."""
     lines = []
     for ranking in rankings(given):
-        own, measure = ranking.of(label), ranking.measure
-        ahead = ranking.ahead_of(label)
+        own, ahead = ranking.of(label), ranking.ahead_of(label)
         if own is None or not ahead:
             continue
-        parts = [
-            f"{s.policy} is ahead by {percent(distance(measure, own.value, s.value))} ({measure.shown(s.value.mean)}"
-            + seeds_ahead(given, measure, s.policy, label)
-            + ")"
-            for s in ahead[:most]
-        ]
-        more = f", and {len(ahead) - most} more" if len(ahead) > most else ""
-        lines.append(f"{measure.label}: {measure.shown(own.value.mean)}; {', '.join(parts)}{more}.")
+        parts = [ranking.compared(own, ahead[0])] + [ranking.against(own, s) for s in ahead[1:most]]
+        more = f", and worse than {len(ahead) - most} more" if len(ahead) > most else ""
+        lines.append(f"{ranking.measure.label}: {', '.join(parts)}{more}.")
     return lines
 
 
@@ -190,13 +196,15 @@ def caveats(given: ReportInput) -> list[str]:
     """What a reader has to know before believing the verdict."""
     notes = [
         "All numbers are simulated: they come from a cost model of the GPU, not from a measurement on one.",
-        "Distances are relative to the better of the two values; a distance below 0.05% is called equal.",
+        "A percentage of a comparison is the difference divided by the better of the two values.",
     ]
-    seeds = given.seeds
+    seeds, close = given.seeds, f"less than {100 * EQUAL_WITHIN:g}% apart"
     if len(seeds) == 1:
-        notes.append("One seed: there is no spread, so small distances mean little.")
+        notes.append(f"Called equal: what is {close}. One seed has no spread, so small distances mean little.")
     else:
-        notes.append(f"Means over {len(seeds)} seeds. Where ranges over the seeds overlap, an order may be chance.")
+        notes.append(
+            f"Means over {len(seeds)} seeds. Called equal: what is {close}, or not in the same order in every seed."
+        )
     lost = {
         label: count
         for label in given.policies

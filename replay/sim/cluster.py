@@ -10,11 +10,11 @@ from replay.sim.sequence import InstanceSpec
 from replay.sim.ticks import StepTicks
 from scheduler.accounting import Level
 from scheduler.cost import StepTime
-from scheduler.domains import Domain
+from scheduler.domains import TIME_DOMAIN, Domain
 from scheduler.errors import BadInput
 
 INSTANCES_DOMAIN = Domain(1, 4096, integer=True, unit="instance")
-SPEED_DOMAIN = Domain(0, None, low_open=True, unit="relative speed")
+SPEED_DOMAIN = Domain(1e-3, 1e3, unit="relative speed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         INSTANCES_DOMAIN.check("instances", len(self.step_times))
-        Domain(0, None, unit="s").check("delay_s", self.delay_s)
+        TIME_DOMAIN.check("delay_s", self.delay_s)
 
     def __len__(self) -> int:
         return len(self.step_times)

@@ -89,6 +89,37 @@ class Instance:
                 self._skip = steps
                 self.next_at = self._boundary + ticks.decode_steps(steps, decoding.batch, decoding.kv_tokens)
 
+    def settle(self, limit: int) -> int:
+        """Bring requests that are still open up to date with the steps done by ``limit``; the run ends here.
+
+        Returns:
+            Tick of the last step that ended by then, or 0.
+        """
+        decoding, done = self._decoding, 0
+        if self.next_at is not None and self._skip > 1 and not self._chunks:
+            done = self.spec.ticks.steps_beyond(limit - self._boundary, decoding.batch, decoding.kv_tokens) - 1
+            done = min(done, self._skip)
+        ended = self._boundary + self.spec.ticks.decode_steps(done, decoding.batch, decoding.kv_tokens) if done else 0
+        if self._chunks and self._skip > 1:
+            done, ended = self._settle_chunks(limit)
+        decoding.step += done
+        for sim in self._running.values():
+            if sim.computed == sim.total:
+                sim.generated = sim.output - (sim.finish_step - decoding.step)
+        return ended
+
+    def _settle_chunks(self, limit: int) -> tuple[int, int]:
+        sim, tokens = self._chunks[0]
+        chunk = tokens // self._skip
+        pairs = chunk * sim.computed + (chunk * (chunk + 1) >> 1)
+        decoding, done, ended = self._decoding, 0, 0
+        while done < self._skip:
+            time = self.spec.ticks.chunk_steps(done + 1, chunk, decoding.batch, decoding.kv_tokens, pairs)
+            if self._boundary + time > limit:
+                break
+            done, ended = done + 1, self._boundary + time
+        return done, ended
+
     def fire(self) -> None:
         """End the steps up to ``next_at`` and plan what follows."""
         now = self.next_at

@@ -46,10 +46,6 @@ class BlockPool:
         """Shared, computed blocks, idle ones included."""
         return len(self._table)
 
-    def held_fraction(self) -> float:
-        """Share of the blocks that requests hold (idle cached blocks are not held)."""
-        return 1 - self.available() / self.capacity
-
     def match(self, keys: Sequence[int], limit: int) -> int:
         """Length of the cached prefix of ``keys[:limit]``, by bisection: presence is monotone along a chain."""
         table = self._table

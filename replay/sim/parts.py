@@ -13,6 +13,7 @@ from replay.sim.run_cache import RunPool
 from replay.sim.run_index import RunHistory, RunIndex
 from replay.sim.runs import full_blocks, run_paths
 from replay.sim.ticks import to_ticks
+from scheduler.domains import TIME_DOMAIN
 from scheduler.errors import BadInput
 from scheduler.prefix_index import HistoryIndex, PrefixIndex
 from scheduler.state import Request
@@ -82,13 +83,21 @@ def prepare(requests: Sequence[Request], parts: Parts | None = None) -> Prepared
         parts: quick (the default), or plain to check the quick ones.
 
     Raises:
-        BadInput: if requests have blocks of different sizes.
+        BadInput: if requests have blocks of different sizes, two of them one id, or one follows a later one.
     """
     parts = QUICK if parts is None else parts
+    seen: set[int] = set()
     for request in requests:
         if request.block_tokens != requests[0].block_tokens:
             field = f"request {request.id}: block_tokens"
             raise BadInput(field, request.block_tokens, f"{requests[0].block_tokens}, as in the first request")
+        if request.after is not None and request.after not in seen:
+            raise BadInput(f"request {request.id}: after", request.after, "the id of an earlier request, or none")
+        if request.id in seen:
+            raise BadInput("request id", request.id, "an id that no earlier request has")
+        seen.add(request.id)
+        TIME_DOMAIN.check(f"request {request.id}: arrival_s", request.arrival_s)
+        TIME_DOMAIN.check(f"request {request.id}: think_s", request.think_s)
     arrivals = [to_ticks(request.arrival_s) for request in requests]
     return Prepared(requests, arrivals, parts.paths(requests), [full_blocks(r) for r in requests], parts)
 

@@ -51,6 +51,10 @@ class ReferenceInstance:
         if self.next_at is None:
             self._plan(at)
 
+    def settle(self, _limit: int) -> int:
+        """Nothing to do: the plain engine never runs ahead."""
+        return 0
+
     def fire(self) -> None:
         """End the current step and plan the next."""
         assert self.next_at is not None

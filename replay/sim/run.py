@@ -139,6 +139,7 @@ class _Run:
         reads_context = {"context_tokens", "kv_used_fraction"} & extra_needs.union(policy.needs)
         if cluster.level is Level.PER_STEP and reads_context and not cluster.delay_s:
             self.view.true_context = self._true_context
+            self.view.true_kv_use = self._true_kv_use
         self.inflight = [0] * len(cluster)
         self.open = 0
         self.events: list[tuple[int, int]] = []  # (tick, instance); stale if the instance moved on
@@ -149,10 +150,14 @@ class _Run:
     def dissolve(self) -> None:
         """Break the cycles between the run and its parts, so that their memory is given back at once."""
         self.instances.clear()
-        self.view.true_context = None
+        self.view.true_context = self.view.true_kv_use = None
 
     def _true_context(self, at: int) -> list[int]:
         return [instance.context_tokens_at(at) for instance in self.instances]
+
+    def _true_kv_use(self) -> list[float]:
+        pools = (instance.pool for instance in self.instances)
+        return [1 - pool.available() / pool.capacity for pool in pools]
 
     def _finished(self, i: int, sim: Sim, at: int) -> None:
         self.inflight[i] -= 1
@@ -163,17 +168,23 @@ class _Run:
             self._release(sim, at)
 
     def _release(self, sim: Sim, at: int) -> None:
+        """A request finished: those that follow it get their time of arrival."""
         for row in self.followers.pop(sim.request.id, ()):
             follower = self.sims[row]
-            if sim.end is End.FINISHED:
-                follower.arrival = at + to_ticks(follower.request.think_s)
-                heappush(self.released, (follower.arrival, row))
-            else:
-                self._end(follower, End.FAILED, f"request {sim.request.id}, whose reply it follows, did not finish", at)
+            follower.arrival = at + to_ticks(follower.request.think_s)
+            heappush(self.released, (follower.arrival, row))
 
-    def _end(self, sim: Sim, end: End, reason: str, at: int) -> None:
-        sim.end, sim.reason = end, reason
-        self._release(sim, at)
+    def _reject(self, sim: Sim, reason: str) -> None:
+        """A request is rejected: those that follow it, directly or not, fail."""
+        sim.end, sim.reason = End.REJECTED, reason
+        ended = [sim]
+        while ended:
+            before = ended.pop().request.id
+            for row in self.followers.pop(before, ()):
+                follower = self.sims[row]
+                follower.end = End.FAILED
+                follower.reason = f"request {before}, whose reply it follows, did not finish"
+                ended.append(follower)
 
     def _advance(self, at: int) -> None:
         """Fire all engine events up to a tick."""
@@ -253,10 +264,10 @@ class _Run:
         request = sim.request
         context_limit, length = self.context_limit, sim.prompt + sim.output
         if context_limit is not None and length > context_limit:
-            self._end(sim, End.REJECTED, f"{length} tokens exceed the context limit of {context_limit}", at)
+            self._reject(sim, f"{length} tokens exceed the context limit of {context_limit}")
             return
         if length > self.capacity_tokens:
-            self._end(sim, End.REJECTED, f"{length} tokens can never fit the KV cache of an instance", at)
+            self._reject(sim, f"{length} tokens can never fit the KV cache of an instance")
             return
         view = self.view
         expected = view.observe(request, sim.path, at)
@@ -279,6 +290,10 @@ class _Run:
         """Let the engines finish what is left, up to the cut-off, and give every request its end."""
         while self.events and (limit is None or self.events[0][0] <= limit):
             self._advance(self.events[0][0])
+        if limit is not None:
+            for instance in self.instances:
+                settled = instance.settle(limit)
+                self.record.ended_at = max(self.record.ended_at, settled)
         for sim in self.sims:
             if sim.end is None and sim.instance is not None:
                 sim.end, sim.reason = End.FAILED, "still open at the cut-off"

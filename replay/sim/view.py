@@ -68,6 +68,8 @@ class RouterView:
         self._wants_output = "expected_output_tokens" in needs
         #: ``true_context(at)``: set by the driver where a patched engine reports tokens of every step.
         self.true_context: Callable[[int], list[int]] | None = None
+        #: The same for the share of KV blocks that requests hold.
+        self.true_kv_use: Callable[[], list[float]] | None = None
 
     def observe(self, request: Request, path: Any, at: int) -> float | None:
         """Bring all columns up to date for a request; returns its expected output length if the rule asks."""
@@ -78,7 +80,9 @@ class RouterView:
         self.hit_tokens = self._index.hit_tokens(path, request.block_tokens)
         if self.true_context is not None:
             self.context_tokens = self.true_context(at)
-        if self._wants_kv_use:
+        if self.true_kv_use is not None:
+            self.kv_used_fraction = self.true_kv_use()
+        elif self._wants_kv_use:
             self.kv_used_fraction = [min(1.0, tokens / self._kv_tokens) for tokens in self.context_tokens]
         if self._active is not None:
             self.active_blocks = self._active.counts

@@ -108,7 +108,7 @@ class Clock:
 
     def __init__(self, field: str, units_per_s: int = 1) -> None:
         self._field, self._units_per_s = field, units_per_s
-        self._domain = Domain(TIME_DOMAIN.low, unit="ms" if units_per_s == 1000 else "s")
+        self._domain = Domain(TIME_DOMAIN.low, 1e16, unit="ms" if units_per_s == 1000 else "s")
         self._first: float | None = None
         self._before: float = 0
 

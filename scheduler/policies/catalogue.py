@@ -61,9 +61,11 @@ def policy(text: str) -> Policy:
         >>> policy("lmetric").rule.source
         'LMetric section 4; PEERS.md 1.1'
     """
-    name, _, tail = text.partition(":")
+    name, colon, tail = text.partition(":")
     if name not in CATALOGUE:
         raise unknown_name("policy", name, CATALOGUE)
+    if colon and not tail:
+        raise BadInput(f"policy {name}", text, "knob=value after the colon", f"knobs: {_knob_names(name)}")
     values: dict[str, str] = {}
     for part in tail.split(",") if tail else ():
         knob, equals, value = part.partition("=")

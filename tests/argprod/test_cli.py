@@ -5,12 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from scheduler import BadInput, BadTrace
 
 
 def argprod(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -107,6 +111,15 @@ BAD = [
     (["workload:chat", "-p", "dynamo", "-p", "dynamo:overlap_credit=1"], ["--policy", "each policy once"]),
     (["workload:chat", "--report", "-"], ["output", "a file"]),
     (["workload:chat", "--instances", "x"], ["--instances"]),
+    (["workload:chat", "--rate-scale", "1e-300"], ["--rate-scale", "1e-300"]),
+    (["workload:chat", "--delay-s", "1e300"], ["delay_s", "1e+300"]),
+    (["workload:chat", "--until-s", "1e308"], ["--until-s", "1e+308"]),
+    (["workload:chat:requests=5,rate_per_s=1e-300"], ["arrival_s", "e+300"]),
+    (["workload:chat", "--tensor-parallel", "3"], ["tensor_parallel", "3"]),
+    (["workload:chat", "--tensor-parallel", "1024"], ["tensor_parallel", "1024"]),
+    (["workload:chat", "--format", "mooncake"], ["format", "mooncake"]),
+    (["workload:chat", "--on-bad-line", "maybe"], ["on_bad_line", "maybe"]),
+    (["workload:chat", "-p", "lmetric:"], ["policy lmetric", "knob=value"]),
     (["no-such-file.jsonl"], ["no-such-file.jsonl"]),
     (["."], ["."]),
     (["workload:chat", "--no-such-option"], ["--no-such-option"]),
@@ -135,6 +148,8 @@ FILES: dict[str, tuple[bytes, list[str]]] = {
     "binary": (bytes(range(256)) * 20, []),
     "hashes": (line(hash_ids=list(range(9))).encode(), [":1", "hash_ids", "9"]),
     "missing": (line(output_length=...).encode(), [":1", "output_length"]),
+    "overflow": (line(timestamp=1e308).encode(), [":1", "timestamp"]),
+    "digits": (line().replace('"timestamp": 0', '"timestamp": ' + "9" * 400).encode(), [":1"]),
     "nan": (line().replace("700", "NaN").encode(), [":1"]),
 }
 
@@ -215,6 +230,35 @@ def test_a_wrong_command_ends_in_one_line(arguments: list[str]) -> None:
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_bad_line_seen_in_a_worker_is_one_clear_line_too(tmp_path: Path) -> None:
+    error = BadTrace("a.jsonl", 3, "timestamp", float("nan"), "a number", "look")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    plain = BadInput("field", object, "a thing")
+    assert "field: expected a thing" in str(pickle.loads(pickle.dumps(plain)))
+
+
+def test_a_trace_from_a_pipe_can_be_replayed_by_several_processes(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    text = "\n".join(line(timestamp=100 * i) for i in range(20))
+    writer = threading.Thread(target=path.write_text, args=(text,))
+    writer.start()
+    done = argprod("replay", str(path), "-p", "lmetric", "-p", "random", "--seeds", "2", "--jobs", "2", "--json", "-")
+    writer.join()
+    assert done.returncode == 0, done.stderr
+    assert [row["finished"] for row in json.loads(done.stdout)["policies"]] == [20] * 4
+
+
+def test_signs_that_the_terminal_lacks_do_not_stop_the_run() -> None:
+    command = [sys.executable, "-c", "from argprod.cli import main; main()", "replay", "workload:api:requests=50"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    policies = ["-p", "random", "--seeds", "2"]
+    done = subprocess.run(
+        [*command, *policies], capture_output=True, text=True, check=False, env=environment, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_version_is_told() -> None:

@@ -14,9 +14,10 @@ import pytest
 
 from argprod.report import ReportInput, report_input, write_report
 from argprod.report.latency import latency_figures
-from argprod.report.load import even_samples, heat_maps, share_bars
+from argprod.report.load import BARS_CUT, even_samples, heat_maps, share_bars
 from argprod.report.measures import E2E, GOODPUT, TPOT, TTFT, number, over_seeds
 from argprod.report.page import render
+from argprod.report.tables import repeat_facts
 from argprod.report.verdict import ahead_lines, behind_lines, caveats, lead_sentence, product_of, rank, rankings
 from replay.experiment import Plan, Run, disagreement_of, run_all
 from replay.metrics import Summary
@@ -123,7 +124,7 @@ def test_one_policy_alone_makes_a_report(seeds: tuple[int, ...]) -> None:
 def test_all_rules_together_make_a_report_of_moderate_size() -> None:
     given = experiment(tuple(CATALOGUE))
     assert len(render(given).encode()) < 5_000_000
-    assert len(share_bars(given)) == len(heat_maps(given)[1]) == len(CATALOGUE)
+    assert len(share_bars(given)[0]) == len(heat_maps(given)[1]) == len(CATALOGUE)
 
 
 def test_more_instances_than_rows_are_shown_in_groups() -> None:
@@ -163,10 +164,10 @@ def test_the_verdict_orders_as_the_numbers_do() -> None:
     for ranking in rankings(given):
         means = [standing.value.mean or 0.0 for standing in ranking.standings]
         assert means == sorted(means, reverse=ranking.measure.more)
-        assert ranking.best.behind == 0
+        assert not ranking.ahead_of(ranking.best.policy)
     first = rank(given, TTFT[0])
     assert first is not None
-    own = [1000 * (summary.ttft_s.mean or 0) for summary in given.summaries_of(first.best.policy)]
+    own = [summary.ttft_s.mean or 0.0 for summary in given.summaries_of(first.best.policy)]
     assert first.best.value == over_seeds(TTFT[0], given.summaries_of(first.best.policy))
     assert (first.best.value.low, first.best.value.high) == (min(own), max(own))
 
@@ -194,10 +195,10 @@ def test_a_loss_is_named_with_its_rule_and_its_size() -> None:
         },
     )
     lost = behind_lines(given, "lmetric")[0]
-    assert lost == "TTFT mean: 300 ms; join_shortest_queue is ahead by 50.0% (200 ms)."
+    assert lost == "TTFT mean: lmetric is 50.0% slower than join_shortest_queue (0.300 s against 0.200 s)."
     won = next(line for line in ahead_lines(given, "lmetric") if line.startswith("goodput"))
-    assert won == "goodput: 90.0%; join_shortest_queue follows, 33.3% behind (60.0%)."
-    assert "TTFT mean, where join_shortest_queue is better by 50.0%" in lead_sentence(given)
+    assert won == "goodput: join_shortest_queue has 33.3% less than lmetric (60.0% against 90.0%)."
+    assert "TTFT mean, where lmetric is 50.0% slower than join_shortest_queue (0.300 s" in lead_sentence(given)
     text = Tags(render(given)).text
     assert lost in text
     assert won in text
@@ -208,8 +209,80 @@ def test_equal_values_are_called_equal() -> None:
     one = given.summaries_of("lmetric")[0]
     given = with_summaries(given, **{name: {"ttft_s": one.ttft_s} for name in SMALL})
     line = ahead_lines(given, "lmetric")[0]
-    assert line.startswith("TTFT mean")
-    assert line.endswith("equal to join_shortest_queue, bailian:alpha=0.3.")
+    assert re.fullmatch(
+        r"TTFT mean: lmetric \((.*)\) equals join_shortest_queue \(\1\), bailian:alpha=0.3 \(\1\)\.", line
+    )
+    assert "equal to the best in" in lead_sentence(given)
+
+
+@pytest.mark.parametrize(("other", "ahead"), [(0.1003, False), (0.1007, True)])
+def test_with_one_seed_half_a_percent_is_equal(other: float, ahead: bool) -> None:
+    given = experiment(SMALL)
+    one = given.summaries_of("lmetric")[0]
+    given = with_summaries(
+        given, lmetric={"ttft_s": spread(one, other)}, join_shortest_queue={"ttft_s": spread(one, 0.1)}
+    )
+    ranking = rank(given, TTFT[0])
+    assert ranking is not None
+    assert ("join_shortest_queue" in [s.policy for s in ranking.ahead_of("lmetric")]) == ahead
+
+
+@pytest.mark.parametrize(("values", "ahead"), [((0.2, 0.4), True), ((0.2, 0.25), False)])
+def test_with_several_seeds_an_order_that_changes_is_equal(values: tuple[float, float], ahead: bool) -> None:
+    given = experiment(SMALL, (0, 1))
+    one = given.summaries_of("lmetric")[0]
+    told = {"lmetric": values, "join_shortest_queue": (0.1, 0.3)}
+    runs = [
+        Run(
+            run.policy,
+            msgspec.structs.replace(run.summary, ttft_s=spread(one, told[run.policy][run.summary.seed])),
+            run.record,
+        )
+        for run in given.runs
+        if run.policy in told
+    ]
+    ranking = rank(replace(given, runs=tuple(runs)), TTFT[0])
+    assert ranking is not None
+    assert [s.policy for s in ranking.ahead_of("lmetric")] == (["join_shortest_queue"] if ahead else [])
+    assert (ranking.winners == ["join_shortest_queue"]) == ahead
+
+
+def test_the_lead_counts_tails_too() -> None:
+    assert "Of 6 headline measures lmetric is" in lead_sentence(experiment(SMALL))
+
+
+def test_both_axes_of_a_trade_off_are_of_one_kind_and_say_so() -> None:
+    given = experiment(SMALL)
+    one = given.summaries_of("lmetric")[0]
+    for mean, name in ((one.ttft_s.mean or 0.0, "linear"), (1000.0, "log")):
+        made = latency_figures(with_summaries(given, lmetric={"ttft_s": spread(one, mean)}))["trade_mean"]
+        assert [type(scale).__name__.removesuffix("Scale").lower() for scale in (made.x_scale, made.y_scale)] == [
+            name
+        ] * 2
+        assert ["logarithmic" in axis.axis_label for axis in made.axis] == [name == "log"] * 2
+
+
+def test_the_page_says_that_bars_are_cut_only_if_they_are() -> None:
+    given = experiment(("lmetric",))
+    for counts, cut in (([50, 50, 50], False), ([150, 0, 0], True)):
+        changed = with_summaries(given, lmetric={"instance_requests": counts})
+        figures, told = share_bars(changed)
+        assert told == cut
+        assert (figures[0].y_range.end == pytest.approx(BARS_CUT * 100 / 3)) == cut
+        assert ("times the even share" in Tags(render(changed)).text) == cut
+
+
+def test_settings_show_what_was_resolved() -> None:
+    settings = {
+        "cluster": {"model": "Qwen2-7B", "tensor_parallel": None, "speeds": None, "context_limit": None},
+        "source": {"closed_loop": None},
+        "until_s": None,
+    }
+    facts = repeat_facts(replace(experiment(SMALL), settings=settings))
+    assert facts["cluster"] == {"model": "Qwen2-7B", "tensor_parallel": 1, "speeds": "1 (all instances alike)"}
+    assert facts["source"]["closed_loop"] is False
+    assert "until_s" not in facts
+    assert facts["objective"]["tpot_s"] == 0.05
 
 
 def test_without_lmetric_the_verdict_says_so() -> None:

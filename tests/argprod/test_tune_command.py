@@ -38,7 +38,7 @@ def shown(table: object) -> str:
 def test_it_shows_curve_best_default_and_regret() -> None:
     said, fault = run("--policy", "load_aware", "--policy", "vllm_v1", "--knob", "ties")
     assert fault is None, said
-    for word in ("TTFT mean [s]", "best", "default", "regret", "simulated", "at their best"):
+    for word in ("TTFT mean [s]", "best", "default", "regret", "simulated", "at their best", "in-sample"):
         assert word in said, word
 
 

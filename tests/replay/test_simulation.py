@@ -73,13 +73,13 @@ def facts(record: RunRecord) -> Any:
 
 
 @settings(max_examples=300)
-@given(situations(), st.booleans())
+@given(situations(), st.booleans(), st.none() | st.floats(0, 1))
 def test_quick_and_plain_parts_give_the_same_simulation(
-    situation: tuple[list[Request], Cluster, str, int], closed_loop: bool
+    situation: tuple[list[Request], Cluster, str, int], closed_loop: bool, until_s: float | None
 ) -> None:
     requests, cluster, name, seed = situation
     runs = [
-        simulate(prepare(requests, parts), policy(name), cluster, seed=seed, closed_loop=closed_loop)
+        simulate(prepare(requests, parts), policy(name), cluster, seed=seed, closed_loop=closed_loop, until_s=until_s)
         for parts in (PLAIN, QUICK)
     ]
     assert facts(runs[0]) == facts(runs[1])
@@ -191,6 +191,20 @@ def test_blocks_of_two_sizes_in_one_run_are_refused() -> None:
     requests = [Request(id=i, arrival_s=0, prompt_tokens=9, block_tokens=size) for i, size in enumerate((16, 64))]
     with pytest.raises(BadInput, match=r"request 1: block_tokens: expected 16"):
         simulate(requests, policy("lmetric"), roofline_cluster(2))
+
+
+def test_ids_that_repeat_and_turns_that_follow_later_ones_are_refused() -> None:
+    for bad in ([(0, None), (0, None)], [(0, 0)], [(0, 1), (1, None)]):
+        requests = [Request(id=i, arrival_s=0, prompt_tokens=9, after=after) for i, after in bad]
+        with pytest.raises(BadInput, match="id"):
+            simulate(requests, policy("lmetric"), roofline_cluster(2))
+
+
+def test_a_long_session_whose_first_turn_is_rejected_fails_as_a_whole() -> None:
+    turns = [Request(id=i, arrival_s=0, prompt_tokens=9, after=i - 1 if i else None) for i in range(3000)]
+    turns[0] = Request(id=0, arrival_s=0, prompt_tokens=900)
+    record = simulate(turns, policy("lmetric"), roofline_cluster(2, context_limit_tokens=100), closed_loop=True)
+    assert [sim.end for sim in record.sims] == [End.REJECTED] + [End.FAILED] * 2999
 
 
 def test_an_empty_run_is_an_empty_record() -> None:
