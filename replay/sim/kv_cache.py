@@ -22,16 +22,17 @@ class BlockPool:
 
     Args:
         capacity: blocks in all, >= 1.
+        tell: whether evictions are noted in ``evicted``.
 
     Attributes:
         private: blocks held by requests and not shared.
         evicted: keys evicted since the owner last emptied the list.
     """
 
-    __slots__ = ("_idle", "_table", "capacity", "evicted", "private")
+    __slots__ = ("_idle", "_table", "_tell", "capacity", "evicted", "private")
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
+    def __init__(self, capacity: int, tell: bool = True) -> None:
+        self.capacity, self._tell = capacity, tell
         self.private = 0
         #: Every cached block: how many requests hold it, or the run it is idle in.
         self._table: dict[int, int | Run] = {}
@@ -83,7 +84,9 @@ class BlockPool:
         self.private += count
         surplus = self.private + len(self._table) - self.capacity
         if surplus > 0:
-            self.evicted += self._idle.pop_oldest(surplus)
+            gone = self._idle.pop_oldest(surplus)
+            if self._tell:
+                self.evicted += gone
 
     def commit(self, keys: Sequence[int], start: int, stop: int) -> None:
         """Private blocks ``keys[start:stop]`` have been computed: share them, still referred to by their request."""

@@ -43,14 +43,14 @@ class Parts:
 
     Args:
         engine: ``engine(index, spec, sinks, pool)``.
-        pool: ``pool(capacity)``, the KV blocks of an instance.
+        pool: ``pool(capacity, tell)``, the KV blocks of an instance; ``tell`` if someone wants to know of evictions.
         index: ``index(instance_count)``, fed by what engines report.
         history: ``history(instance_count, capacity)``, fed by what was routed.
         paths: how prompts are named in pools and indices.
     """
 
     engine: Callable[..., Any]
-    pool: Callable[[int], Any]
+    pool: Callable[[int, bool], Any]
     index: Callable[[int], Any]
     history: Callable[[int, int], Any]
     paths: Callable[[Sequence[Request]], list[Any]]

@@ -134,7 +134,8 @@ class _Run:
         specs = cluster.specs(block_tokens)
         self.capacity_tokens = specs[0].kv_blocks * block_tokens
         self.instances = [
-            parts.engine(i, spec, engine_sinks, parts.pool(spec.kv_blocks)) for i, spec in enumerate(specs)
+            parts.engine(i, spec, engine_sinks, parts.pool(spec.kv_blocks, sinks.removed is not None))
+            for i, spec in enumerate(specs)
         ]
         reads_context = {"context_tokens", "kv_used_fraction"} & extra_needs.union(policy.needs)
         if cluster.level is Level.PER_STEP and reads_context and not cluster.delay_s:

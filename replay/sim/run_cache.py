@@ -52,16 +52,17 @@ class RunPool:
 
     Args:
         capacity: blocks in all, >= 1.
+        tell: whether evictions are noted in ``evicted``.
 
     Attributes:
         private: blocks held by requests and not shared.
         evicted: runs that lost blocks since the owner last emptied the list.
     """
 
-    __slots__ = ("_cached", "_idle", "_queue", "_sweep_at", "_table", "capacity", "evicted", "private")
+    __slots__ = ("_cached", "_idle", "_queue", "_sweep_at", "_table", "_tell", "capacity", "evicted", "private")
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
+    def __init__(self, capacity: int, tell: bool = True) -> None:
+        self.capacity, self._tell = capacity, tell
         self.private = 0
         self.evicted: list[Evicted] = []
         self._table: dict[int, _Run] = {}
@@ -181,7 +182,7 @@ class RunPool:
                 self._sweep_at = 2 * len(self._queue) + 1024
 
     def _evict(self, count: int) -> None:
-        queue, table, evicted = self._queue, self._table, self.evicted
+        queue, table, evicted, tell = self._queue, self._table, self.evicted, self._tell
         self._cached -= count
         self._idle -= count
         while count:
@@ -202,6 +203,7 @@ class RunPool:
                     runs.pop()
                 if not state.cached:
                     del table[run]
-                evicted.append((run, state.cached))
+                if tell:
+                    evicted.append((run, state.cached))
             if not runs:
                 queue.popleft()

@@ -98,7 +98,7 @@ def timeline(
         stored=(lambda i, path, a, b, t: told.append(("stored", index.hit(path, a, b), t))) if every_step else None,
         removed=(lambda i, evicted, t: told.append(("removed", index.lost(evicted), t))) if every_step else None,
     )
-    instance = parts.engine(0, spec, sinks, parts.pool(spec.kv_blocks))
+    instance = parts.engine(0, spec, sinks, parts.pool(spec.kv_blocks, every_step))
     sims = []
     requests = [request for _, request in timed]
     paths = parts.paths(requests)
