@@ -1,6 +1,6 @@
 """The decoding requests of one instance: their number, their tokens, and the steps in which something will change.
 
-Two heaps look ahead: ``_finishes`` (step of a request's last token) and ``_crossings`` (step in which it enters a new
+Two heaps look ahead: ``finishes`` (step of a request's last token) and ``crossings`` (step in which it enters a new
 block). Entries of requests that ended or were preempted since are recognised by their admission number and dropped.
 """
 
@@ -24,14 +24,16 @@ class Decoding:
         batch: how many there are.
         kv_tokens: their tokens, as the next step reads them.
         step: steps the instance has done.
+        finishes, crossings: heaps of ``(step, admission number, request)``. Public, because the engine looks at their
+            first entries in every event, and a method call would cost more than the look.
     """
 
-    __slots__ = ("_block_tokens", "_crossings", "_finishes", "batch", "kv_tokens", "step")
+    __slots__ = ("_block_tokens", "batch", "crossings", "finishes", "kv_tokens", "step")
 
     def __init__(self, block_tokens: int) -> None:
         self._block_tokens = block_tokens
-        self._finishes: list[_Entry] = []
-        self._crossings: list[_Entry] = []
+        self.finishes: list[_Entry] = []
+        self.crossings: list[_Entry] = []
         self.batch = self.kv_tokens = self.step = 0
 
     def enter(self, sim: Sim) -> None:
@@ -40,10 +42,10 @@ class Decoding:
         self.batch += 1
         self.kv_tokens += total + 1
         sim.finish_step = finish = step + sim.output - sim.generated
-        heappush(self._finishes, (finish, order, sim))
+        heappush(self.finishes, (finish, order, sim))
         crossing = step + 1 + -total % self._block_tokens
         if crossing <= finish:
-            heappush(self._crossings, (crossing, order, sim))
+            heappush(self.crossings, (crossing, order, sim))
 
     def leave(self, sim: Sim) -> None:
         """A request is preempted; its generated tokens are brought up to date."""
@@ -53,7 +55,7 @@ class Decoding:
 
     def finished(self) -> Sequence[Sim]:
         """Take out the requests whose last token has come, in order of admission."""
-        finishes, step = self._finishes, self.step
+        finishes, step = self.finishes, self.step
         if not finishes or finishes[0][0] > step:
             return ()
         done = []
@@ -67,25 +69,21 @@ class Decoding:
 
     def steps_to_finish(self) -> int:
         """Steps until the next request finishes; there must be one."""
-        finishes = self._finishes
+        finishes = self.finishes
         while finishes[0][2].order != finishes[0][1]:
             heappop(finishes)
         return finishes[0][0] - self.step
 
     def steps_to_crossing(self) -> int | None:
         """Steps until a request enters a new block, or None."""
-        crossings = self._crossings
+        crossings = self.crossings
         while crossings and crossings[0][2].order != crossings[0][1]:
             heappop(crossings)
         return crossings[0][0] - self.step if crossings else None
 
-    def crosses_next(self) -> bool:
-        """Whether a request may enter a new block in the next step."""
-        return bool(self._crossings) and self._crossings[0][0] <= self.step + 1
-
     def grow(self, steps: int) -> int:
         """Give every request the blocks it enters within so many steps; returns how many blocks that is."""
-        crossings, block, last = self._crossings, self._block_tokens, self.step + steps
+        crossings, block, last = self.crossings, self._block_tokens, self.step + steps
         count = 0
         while crossings and crossings[0][0] <= last:
             step, order, sim = heappop(crossings)
@@ -105,7 +103,7 @@ class Decoding:
 
         The caller gives it a block, or preempts it.
         """
-        crossings, step = self._crossings, self.step + 1
+        crossings, step = self.crossings, self.step + 1
         while crossings and crossings[0][0] <= step:
             _, order, sim = heappop(crossings)
             if sim.order == order and step <= sim.finish_step:
@@ -114,4 +112,4 @@ class Decoding:
 
     def crossed(self, sim: Sim) -> None:
         """It got its block."""
-        heappush(self._crossings, (self.step + 1 + self._block_tokens, sim.order, sim))
+        heappush(self.crossings, (self.step + 1 + self._block_tokens, sim.order, sim))

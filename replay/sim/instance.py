@@ -125,7 +125,7 @@ class Instance:
         now = self.next_at
         assert now is not None
         decoding, skip = self._decoding, self._skip
-        if skip > 1:
+        if skip > 1 and decoding.crossings and decoding.crossings[0][0] <= decoding.step + skip:
             grown = decoding.grow(skip)
             if grown:  # the plan made sure that they can be had
                 self.pool.reserve(grown)
@@ -135,9 +135,10 @@ class Instance:
         for sim, tokens in chunks:
             self._computed(sim, tokens, now)
         changed = bool(chunks)
-        for sim in decoding.finished():
-            self._finish(sim, now)
-            changed = True
+        if decoding.finishes and decoding.finishes[0][0] <= decoding.step:
+            for sim in decoding.finished():
+                self._finish(sim, now)
+                changed = True
         for sim, _ in chunks:
             if sim.computed == sim.total:
                 self._first_of_admission(sim, now)
@@ -237,7 +238,8 @@ class Instance:
     def _plan(self, now: int) -> None:
         self._boundary = now
         decoding, ticks = self._decoding, self.spec.ticks
-        preempted = decoding.crosses_next() and self._grow_next(now)
+        crossings = decoding.crossings
+        preempted = bool(crossings) and crossings[0][0] <= decoding.step + 1 and self._grow_next(now)
         chunks: list[tuple[Sim, int]] = []
         if self._prefilling or self.waiting:
             self._plan_prefill(now, chunks, preempted)

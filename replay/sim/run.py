@@ -244,11 +244,18 @@ class _Run:
         every = max(1, (last - first) // load_samples)
         next_sample, routed = first, 0
         while True:
-            at = self._next_arrival(limit)
-            if at is None or (limit is not None and at > limit):
-                break
-            self._advance(at)
-            row = self._take_arrival()
+            if self.scheduled and not self.followers and not self.released:
+                at, row = self.scheduled.pop()  # the open loop: nothing can come before it
+                if limit is not None and at > limit:
+                    break
+                self._advance(at)
+            else:
+                upcoming = self._next_arrival(limit)
+                if upcoming is None or (limit is not None and upcoming > limit):
+                    break
+                at = upcoming
+                self._advance(at)
+                row = self._take_arrival()
             if at >= next_sample:
                 self.record.load_at.append(at)
                 self.record.load.append(self.inflight.copy())

@@ -31,12 +31,16 @@ class RunIndex:
             if first >= stop:
                 return
             if stop >= end:
-                self._full[run] = self._full.get(run, 0) | bit
-                if run in self._partial:
-                    self._forget_partial(run, instance)
+                self.complete(instance, run)
             elif not self._full.get(run, 0) & bit:
                 depths = self._partial.setdefault(run, {})
                 depths[instance] = max(depths.get(instance, 0), stop - first)
+
+    def complete(self, instance: int, run: int) -> None:
+        """The instance now holds all of a run."""
+        self._full[run] = self._full.get(run, 0) | 1 << instance
+        if run in self._partial:
+            self._forget_partial(run, instance)
 
     def _forget_partial(self, run: int, instance: int) -> None:
         depths = self._partial[run]
@@ -132,8 +136,11 @@ class RunHistory:
             believed = table.get(run)
             if believed is None:
                 believed = table[run] = _Believed()
-            size += end - start - believed.blocks
-            believed.blocks = end - start
+            length = end - start
+            if believed.blocks != length:
+                size += length - believed.blocks
+                believed.blocks = length
+                self.index.complete(instance, run)
             believed.touch = touch
             touch.runs.append((run, believed))
         queue = self._queues[instance]
@@ -141,7 +148,6 @@ class RunHistory:
         if len(queue) > self._sweep_at[instance]:
             queue = deque(t for t in queue if any(believed.touch is t for _, believed in t.runs))
             self._queues[instance], self._sweep_at[instance] = queue, 2 * len(queue) + 1024
-        self.index.add(instance, path, 0, path[-1][2])
         if size > self._capacity:
             self.index.remove(instance, self._forget(table, queue, size - self._capacity))
             size = self._capacity

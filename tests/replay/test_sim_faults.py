@@ -82,7 +82,7 @@ FAULTS = {
     ),
     "finishes one step late": wrapped(Decoding, "steps_to_finish", lambda f, d: f(d) + 1),
     "growth is forgotten": wrapped(Decoding, "grow", lambda f, d, k: 0),
-    "no block at a boundary": wrapped(Decoding, "crosses_next", lambda f, d: False),
+    "no block at a boundary": wrapped(Decoding, "next_crossing", lambda f, d: None),
     "never preempts": wrapped(Instance, "_grow_next", lambda f, i, now: False),
     "skips past short blocks": wrapped(Instance, "_steps_to_skip", lambda f, i: i._decoding.steps_to_finish()),
     "a prompt is admitted without room": wrapped(RunPool, "available", lambda f, p: f(p) + 3),
