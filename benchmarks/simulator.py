@@ -72,7 +72,6 @@ def scaling() -> dict[str, Any]:
         turns = [in_process(sys.executable, OWN, source, "lmetric", str(INSTANCES)) for _ in range(3)]
         rows[requests] = {
             "simulate_s": spread([row["simulate_s"] + row["prepare_s"] for row in turns]),
-            "ratio_replay_over_call": spread([a / b for a, b in zip(replay, their_whole, strict=True)]),
             "peak_memory_mb": max(row["peak_memory_mb"] for row in turns),
         }
     ratio = rows[120_000]["simulate_s"]["median"] / rows[12_000]["simulate_s"]["median"]

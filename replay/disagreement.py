@@ -9,6 +9,7 @@ which all instances were equal at every sampled decision (``random``) agrees wit
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,9 @@ from scheduler.state import Request
 
 #: Decisions looked at in one run, at most.
 SAMPLES_MAX = 2_000
+
+#: Handed to rules that are asked; none of them draws.
+_NO_DRAWS = random.Random(0)
 
 HAS_MEMORY = "has a memory, which would be of other choices"
 DRAWS = "draws by weight, so it would disagree with itself"
@@ -78,13 +82,14 @@ class DisagreementMatrix:
 
 def why_not_asked(policy: Policy) -> str | None:
     """The reason a rule cannot be asked what it would have done, or None if it can."""
-    if policy.rule.memory is not None:
+    if policy.rule.memory is not None and policy.rule.memory.kept:
         return HAS_MEMORY
     return DRAWS if policy.samples else None
 
 
 @dataclass(slots=True)
 class _Asked:
+    policy: Policy
     keys: KeyFunction
     differing: int = 0
     indifferent: bool = True
@@ -114,7 +119,7 @@ class Onlooker:
     def __post_init__(self) -> None:
         able = [policy for policy in self.policies if why_not_asked(policy) is None]
         self.needs = frozenset(name for policy in able for name in policy.needs)
-        self._asked = {policy.label: _Asked(compile_keys(policy)) for policy in able}
+        self._asked = {policy.label: _Asked(policy, compile_keys(policy)) for policy in able}
         self._stride = max(1, -(-self.request_count // self.samples_max))
 
     @property
@@ -145,7 +150,9 @@ class Onlooker:
         """
         self.sampled += 1
         for asked in self._asked.values():
-            keys = asked.keys(view, request.prompt_tokens, expected_output_tokens, request.block_tokens, {})
+            memory = asked.policy.rule.memory
+            recalled = {} if memory is None else memory.recall(None, request, view, asked.policy.knobs, _NO_DRAWS)
+            keys = asked.keys(view, request.prompt_tokens, expected_output_tokens, request.block_tokens, recalled)
             least = min(keys)
             asked.differing += keys[chosen] != least
             asked.indifferent = asked.indifferent and keys.count(least) == len(keys)

@@ -21,7 +21,8 @@ from replay.sim.sequence import Sim
 from replay.sim.ticks import TICKS_PER_S
 from scheduler.state import End
 
-#: Service objective for goodput. Source: SMetric (PEERS.md 12) for TTFT; TPOT as in DESIGN.md.
+#: Service objective for goodput. Source: SMetric (docs/sources.md#smetric) for TTFT; the TPOT limit is ours
+#: (SMetric's is 20 ms).
 TTFT_BASE_S = 1.0
 TTFT_S_PER_PROMPT_TOKEN = 62.5e-3 / 1000
 TPOT_LIMIT_S = 0.050

@@ -22,8 +22,8 @@ from scheduler.policies.catalogue import CATALOGUE, policy
 from scheduler.policies.choosing import Chooser, decide
 from scheduler.policies.rule import Knob, Memory, Pick, Policy, Rule
 from scheduler.prefix_index import HistoryIndex, PrefixIndex
-from scheduler.state import ClusterState, Decision, End, Outcome, Request
-from scheduler.state_json import ClassTraffic, StateFile, read_state, write_state
+from scheduler.state import ClusterState, Decision, End, Outcome, Request, checked_request
+from scheduler.state_json import ClassTraffic, StateFile, read_state, read_states, write_state
 
 __all__ = [
     "ARRAY",
@@ -54,8 +54,10 @@ __all__ = [
     "Rule",
     "StateFile",
     "StepTime",
+    "checked_request",
     "decide",
     "policy",
     "read_state",
+    "read_states",
     "write_state",
 ]

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +20,8 @@ from scheduler.errors import BadInput
 #: Far above any prompt or queue seen (128 Ki tokens, 256 requests); keeps products exact in binary64.
 TOKENS_MAX = 2**31
 REQUESTS_MAX = 2**20
+
+_PLAIN = (int, float, Fraction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +56,29 @@ class Domain:
             bounds += f" and <= {self.high:.10g}"
         return f"{kind} {bounds} [{self.unit}]"
 
-    def contains(self, value: object) -> bool:
+    def contains(self, value: Any) -> bool:
         """True if ``value`` is a number of this domain; booleans, NaN and infinities are not numbers here."""
-        if isinstance(value, bool) or not isinstance(value, int | float | Fraction):
+        if isinstance(value, bool) or not isinstance(value, int | float | Fraction | Real):
             return False
-        if isinstance(value, float) and not math.isfinite(value):
+        if not isinstance(value, int | Fraction) and not math.isfinite(value):
             return False
-        if self.integer and value != int(value):
+        if self.integer and value % 1 != 0:
             return False
         if value < self.low or (self.low_open and value == self.low):
             return False
         return self.high is None or value <= self.high
 
     def check(self, field: str, value: Any, hint: str = "") -> Any:
-        """Return ``value`` if it lies in the domain.
+        """Return ``value`` if it lies in the domain; a number of another kind (NumPy) as the Python number it is.
 
         Raises:
             BadInput: naming the field, the value and the domain.
         """
         if not self.contains(value):
             raise BadInput(field, value, self.describe(), hint)
-        return value
+        if type(value) in _PLAIN:
+            return value
+        return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _count(unit: str = "request") -> Domain:

@@ -1,7 +1,7 @@
 """Closed forms that rules, the detector and the derivations share; each stands here once.
 
 Written in plain arithmetic over the operands' world (see :mod:`scheduler.ops`): numbers, arrays, symbols and terms all
-read the same lines. ``theory/`` derives exactly these functions. Letters as in THEORY: ``q`` queued prefill tokens,
+read the same lines. ``theory/`` derives exactly these functions. Letters as in the claims: ``q`` queued prefill tokens,
 ``n`` new prefill tokens, ``P = q + n``, ``B`` batch size counting the request, ``tau`` engine time per prefill token,
 ``gamma`` added decode step time per extra request, ``w`` price of one batch slot in prefill tokens.
 """
@@ -26,7 +26,7 @@ def marginal_delay(queued_prefill_tokens: Number, new_tokens: Number, batch: Num
         >>> marginal_delay(100, 32, 4), marginal_delay(100, 32, 4, offset=10)
         (228, 268)
 
-    Source: THEORY 12 (``marginal_delay``), 14 (``decode_offset``).
+    Source: claims ``marginal_delay``, ``decode_offset``.
     """
     return queued_prefill_tokens + (new_tokens + offset) * batch
 
@@ -49,7 +49,7 @@ def kappa(
         >>> kappa(0.0001, 0.00001, 200)
         40.0
 
-    Source: THEORY 14 (``decode_offset``), without KV reads.
+    Source: claim ``decode_offset``, without KV reads.
     """
     return 2 * decode_s_per_request * overlap * expected_output_tokens / prefill_s_per_token
 
@@ -66,7 +66,7 @@ def exchange_rate(weight: Number, token_scale: Number, batch_scale: Number) -> N
         >>> exchange_rate(0.5, 8192, 32)
         256.0
 
-    Source: THEORY, notation.
+    Source: claim ``agreement_interval``, notation.
     """
     return (1 - weight) * token_scale / (weight * batch_scale)
 
@@ -83,6 +83,6 @@ def line(tokens: Number, batch: Number, rate: Number) -> Number:
         >>> line(132, 4, 256)
         1156
 
-    Source: THEORY, notation.
+    Source: claim ``pairwise_exchange_rate``, notation.
     """
     return tokens + rate * batch

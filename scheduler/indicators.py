@@ -35,7 +35,7 @@ def new_prefill_tokens(ops: Ops, prompt_tokens: Number, hit_tokens: Number, floo
         >>> new_prefill_tokens(SCALAR, 160, 128), new_prefill_tokens(SCALAR, 160, 160)
         (32, 1)
 
-    Source: LMetric section 4 (P-token); the floor is ours, see the claim ``zero_collapse``.
+    Source: LMetric, arXiv 2603.15202 (P-token); the floor is ours, see the claim ``zero_collapse``.
     """
     return ops.max_(floor, prompt_tokens - hit_tokens)
 

@@ -7,7 +7,8 @@ turns it into a fast Python function (``scheduler.compiled``).
 
 House rules for whoever writes a rule: never divide by what can be 0 (guard it with ``max_``; a guard by ``where`` is
 not enough, because array and solver worlds evaluate both branches), and never use ``if``, ``and``, ``or`` on
-indicators.
+indicators. Never compare indicators by ``==`` or ``!=``: SymPy and Python answer at once, by structure or identity;
+use ``eq``, and ``not_`` of it. The compiler refuses both mistakes with a TypeError.
 """
 
 from __future__ import annotations

@@ -12,7 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from scheduler.domains import Domain
+from scheduler.errors import BadInput
 from scheduler.recency import Recency
+
+_COUNT = Domain(1, integer=True, unit="instance")
+_CAPACITY = Domain(0, integer=True, unit="block")
+
+
+def _no_instance(instance: int, count: int) -> BadInput:
+    return BadInput("instance", instance, f"an index >= 0 and < {count}")
 
 
 class PrefixIndex:
@@ -29,7 +38,7 @@ class PrefixIndex:
     """
 
     def __init__(self, instance_count: int) -> None:
-        self._count = instance_count
+        self._count = _COUNT.check("instance_count", instance_count)
         self._all = (1 << instance_count) - 1
         self._masks: dict[int, int] = {}
 
@@ -41,7 +50,13 @@ class PrefixIndex:
         return self._masks.get(key, 0)
 
     def add(self, instance: int, keys: Sequence[int]) -> None:
-        """The instance now holds these blocks (and every block before them)."""
+        """The instance now holds these blocks (and every block before them).
+
+        Raises:
+            BadInput: if there is no such instance.
+        """
+        if not 0 <= instance < self._count:
+            raise _no_instance(instance, self._count)
         masks, bit = self._masks, 1 << instance
         if masks.keys().isdisjoint(keys):
             masks.update(dict.fromkeys(keys, bit))
@@ -51,7 +66,13 @@ class PrefixIndex:
             masks[key] = get(key, 0) | bit
 
     def remove(self, instance: int, keys: Iterable[int]) -> None:
-        """The instance no longer holds these blocks; unknown ones are ignored."""
+        """The instance no longer holds these blocks; unknown ones are ignored.
+
+        Raises:
+            BadInput: if there is no such instance.
+        """
+        if not 0 <= instance < self._count:
+            raise _no_instance(instance, self._count)
         masks, bit = self._masks, 1 << instance
         for key in keys:
             mask = masks.get(key, 0)
@@ -67,10 +88,15 @@ class PrefixIndex:
         Args:
             keys: chained keys of the prompt's blocks, in order.
             block_tokens: tokens in a block.
-            limit: look at no more than so many blocks.
+            limit: look at no more than so many blocks, >= 0.
+
+        Raises:
+            BadInput: if the limit is negative.
         """
         count = self._count
         length = len(keys) if limit is None else min(limit, len(keys))
+        if length < 0:
+            raise BadInput("limit", limit, "an integer >= 0 [block]")
         get = self._masks.get
         mask = get(keys[0], 0) if length else 0
         if not mask:
@@ -107,25 +133,37 @@ class HistoryIndex:
 
     Args:
         instance_count: number of instances, >= 1.
-        capacity_blocks: blocks remembered for each instance; None for no bound.
+        capacity_blocks: blocks remembered for each instance, >= 0; None for no bound.
+
+    Example:
+        >>> history = HistoryIndex(2, capacity_blocks=3)
+        >>> history.record(0, [1, 2]); history.record(0, [1, 3, 4])
+        >>> history.hit_tokens([1, 3, 4], 16), history.hit_tokens([1, 2], 16)
+        ([48, 0], [16, 0])
     """
 
     def __init__(self, instance_count: int, capacity_blocks: int | None = None) -> None:
         self.index = PrefixIndex(instance_count)
-        self._capacity = capacity_blocks
+        self._capacity = None if capacity_blocks is None else _CAPACITY.check("capacity_blocks", capacity_blocks)
         self._recency = [Recency({}) for _ in range(instance_count)]
 
     def hit_tokens(self, keys: Sequence[int], block_tokens: int, limit: int | None = None) -> list[int]:
         """See :meth:`PrefixIndex.hit_tokens`."""
         return self.index.hit_tokens(keys, block_tokens, limit)
 
-    def record(self, instance: int, keys: Sequence[int], hit_blocks: int) -> None:
-        """A prompt with these blocks was sent to an instance, which was believed to hold ``hit_blocks`` of them.
+    def record(self, instance: int, keys: Sequence[int]) -> None:
+        """A prompt with these blocks was sent to an instance.
 
         Every block becomes more recent than those after it, so what is forgotten first is always deepest.
+
+        Raises:
+            BadInput: if there is no such instance.
         """
+        if not 0 <= instance < len(self._recency):
+            raise _no_instance(instance, len(self._recency))
         recency = self._recency[instance]
-        self.index.add(instance, keys[hit_blocks:])
-        recency.touch(keys, hit_blocks)
+        known = recency.known(keys)
+        self.index.add(instance, keys[known:])
+        recency.touch(keys, known)
         if self._capacity is not None and recency.size > self._capacity:
             self.index.remove(instance, recency.pop_oldest(recency.size - self._capacity))

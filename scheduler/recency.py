@@ -66,6 +66,14 @@ class Recency:
             self._queue = deque(run for run in self._queue if run.live)
             self._sweep_at = 2 * len(self._queue) + 1024
 
+    def known(self, keys: Sequence[int]) -> int:
+        """How many of these blocks, from the first, are in the order."""
+        table = self._table
+        for count, key in enumerate(keys):
+            if not isinstance(table.get(key), Run):
+                return count
+        return len(keys)
+
     def leave(self, run: Run) -> None:
         """One block of this run is no longer in the order; the owner has given it another value in the table."""
         run.live -= 1

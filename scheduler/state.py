@@ -91,16 +91,21 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.ids)
 
     def checked(self) -> ClusterState:
-        """Return the state itself if every value lies in its domain.
+        """Return the state itself if every value lies in its domain, with NumPy numbers made Python numbers.
 
         Raises:
             BadInput: naming the field with its index, the value and the domain.
         """
+        if not isinstance(self.ids, tuple):
+            raise BadInput("ids", self.ids, "a tuple of texts, one an instance")
         count = len(self.ids)
         if not count:
             raise BadInput("instances", 0, "at least one instance")
         seen: dict[str, int] = {}
+        changed: dict[str, tuple[Any, ...]] = {}
         for index, name in enumerate(self.ids):
+            if not isinstance(name, str):
+                raise BadInput(f"instances[{index}].id", name, "a text")
             if name in seen:
                 raise BadInput(f"instances[{index}].id", name, "an id no other instance has")
             seen[name] = index
@@ -111,11 +116,14 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
                 if name in REQUIRED_COLUMNS:
                     raise BadInput(name, None, "a value for every instance")
                 continue
+            if not isinstance(column, tuple):
+                raise BadInput(name, column, f"a tuple of {count} values, one an instance")
             if len(column) != count:
                 raise BadInput(name, len(column), f"{count} values, one an instance")
-            for index, value in enumerate(column):
-                domain.check(f"instances[{index}].{name}", value)
-        return self
+            plain = tuple([domain.check(f"instances[{index}].{name}", value) for index, value in enumerate(column)])
+            if any(new is not old for new, old in zip(plain, column, strict=True)):
+                changed[name] = plain
+        return msgspec.structs.replace(self, **changed) if changed else self
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,7 +136,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         eligible: whether each instance passed the rule's filters.
         ties: indices that share the best key, in order; the pick was made among them.
         margin: best other score divided by the chosen score, less 1; None if there is no other eligible instance, if
-            keys are tuples, or if the chosen score is not positive. 0 means a tie.
+            keys are tuples, if the chosen score is not positive, or if the rule samples (scores are weights, the choice
+            is drawn). 0 means a tie. If no instance passed the filters, all are candidates here too.
     """
 
     instance: int
@@ -221,3 +230,15 @@ def checked_request(request: Request) -> Request:
             f"at most {allowed} blocks of {request.block_tokens} tokens for {request.prompt_tokens} prompt tokens",
         )
     return request
+
+
+def checked_hits(state: ClusterState, request: Request) -> None:
+    """Check that no instance is said to hold more of the prompt than there is.
+
+    Raises:
+        BadInput: naming the instance, the value and the length of the prompt.
+    """
+    for index, hit in enumerate(state.hit_tokens):
+        if hit > request.prompt_tokens:
+            expected = f"at most the {request.prompt_tokens} tokens of the prompt"
+            raise BadInput(f"instances[{index}].hit_tokens", hit, expected)

@@ -7,7 +7,8 @@
 
 Required: ``request.prompt_tokens`` and of each instance ``id`` and the four columns above. Every other column of
 :class:`scheduler.state.ClusterState` is optional, but if one instance gives it, all must. A wrong type, a value outside
-its domain, a duplicate id and an unknown field are errors that name the field, the value and what was expected.
+its domain, a duplicate id and an unknown field are errors that name the field, the value and what was expected. Only
+one mistake goes unseen: of a field that an object gives twice, the last counts.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import msgspec
 
 from scheduler.domains import INSTANCE_DOMAINS, REQUEST_DOMAINS, TIME_DOMAIN, Domain
 from scheduler.errors import BadInput, unknown_name
-from scheduler.state import REQUIRED_COLUMNS, ClusterState, Request
+from scheduler.state import REQUIRED_COLUMNS, ClusterState, Request, checked_hits
 
 _SHARE = Domain(0, 1, unit="share of the traffic", typical_high=1)
 _WINDOW = Domain(0, 2**40, integer=True, unit="request")
@@ -55,7 +56,7 @@ class StateFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_state(data: bytes | str) -> StateFile:
-    """Read one JSON object.
+    """Read one JSON object; ``docs/formats.md`` lists its fields with units and domains.
 
     Raises:
         BadInput: naming the field, the value and what was expected.
@@ -67,11 +68,46 @@ def read_state(data: bytes | str) -> StateFile:
         (128,)
     """
     try:
-        value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
-        shown = data if isinstance(data, str) else data[:80].decode("utf-8", "replace")
-        raise BadInput("state", shown, "one JSON object", str(fault)) from None
-    return state_from(value)
+        return state_from(msgspec.json.decode(data))
+    except (msgspec.DecodeError, UnicodeError) as fault:
+        raise BadInput("state", _shown(data), "one JSON object", str(fault)) from None
+    except RecursionError:
+        raise BadInput("state", _shown(data), "one JSON object", "it is nested too deeply") from None
+
+
+def _shown(data: bytes | str) -> str:
+    return data[:80] if isinstance(data, str) else data[:80].decode("utf-8", "replace")
+
+
+def read_states(data: bytes | str) -> list[StateFile]:
+    r"""Read one JSON object, or one a line; empty lines are skipped.
+
+    Raises:
+        BadInput: naming the line (from 1, if there are several objects), the field, the value and what was expected.
+
+    Example:
+        >>> line = write_state(read_state('''{"request": {"prompt_tokens": 160}, "instances": [{"id": "a",
+        ...            "running": 1, "waiting": 0, "queued_prefill_tokens": 0, "hit_tokens": 128}]}'''))
+        >>> len(read_states(line)), len(read_states(line + b"\n" + line))
+        (1, 2)
+    """
+    raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    lines = [(number, line) for number, line in enumerate(raw.split(b"\n"), 1) if line.strip()]
+    # An object that is written over several lines does not end on its first.
+    if len(lines) < 2 or not lines[0][1].strip().endswith(b"}"):
+        return [read_state(raw)]
+    try:
+        msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return [_read_line(number, line) for number, line in lines]
+    return [read_state(raw)]
+
+
+def _read_line(number: int, line: bytes) -> StateFile:
+    try:
+        return read_state(line)
+    except BadInput as fault:
+        raise BadInput(f"line {number}: {fault.field}", fault.value, fault.expected, fault.hint) from None
 
 
 def state_from(value: Any) -> StateFile:
@@ -79,10 +115,7 @@ def state_from(value: Any) -> StateFile:
     fields = _object("state", value, {"now_s", "policy", "request", "instances", "traffic"})
     request = _request(fields.get("request"))
     state = _state(fields.get("instances"), _number("now_s", fields.get("now_s", 0.0), TIME_DOMAIN))
-    for index, hit in enumerate(state.hit_tokens):
-        if hit > request.prompt_tokens:
-            expected = f"at most the {request.prompt_tokens} tokens of the prompt"
-            raise BadInput(f"instances[{index}].hit_tokens", hit, expected)
+    checked_hits(state, request)
     policy = fields.get("policy")
     if policy is not None and not isinstance(policy, str):
         raise BadInput("policy", policy, "the name of a policy")
@@ -93,7 +126,11 @@ def state_from(value: Any) -> StateFile:
 
 
 def write_state(file: StateFile) -> bytes:
-    """The JSON form; :func:`read_state` gives back an equal value."""
+    """The JSON form; :func:`read_state` gives back an equal value, but for the request.
+
+    Of the request only lengths and class are part of the form: its id and arrival read back as 0, and its keys,
+    session and true output length not at all.
+    """
     state, request = file.state, file.request
     columns = [name for name in INSTANCE_DOMAINS if getattr(state, name) is not None]
     wanted: dict[str, Any] = {
@@ -133,8 +170,8 @@ def _request(value: Any) -> Request:
     }
     if "prompt_tokens" not in numbers:
         raise BadInput("request.prompt_tokens", None, REQUEST_DOMAINS["prompt_tokens"].describe())
-    group = fields.get("class") or ""
-    return Request(id=0, arrival_s=0.0, group=_text("request.class", group), **numbers)
+    group = fields.get("class")
+    return Request(id=0, arrival_s=0.0, group="" if group is None else _text("request.class", group), **numbers)
 
 
 def _state(value: Any, now_s: float) -> ClusterState:
@@ -159,7 +196,7 @@ def _traffic(place: str, value: Any, places: Mapping[str, int]) -> ClassTraffic:
     fields = _object(place, value, _TRAFFIC_FIELDS)
     holders = []
     for i, name in enumerate(_list(f"{place}.holders", fields.get("holders", []))):
-        if name not in places:
+        if _text(f"{place}.holders[{i}]", name) not in places:
             raise BadInput(f"{place}.holders[{i}]", name, "the id of an instance")
         if places[name] in holders:
             raise BadInput(f"{place}.holders[{i}]", name, "each instance once")

@@ -1,4 +1,4 @@
-"""Distinct KV blocks held by requests in flight, as a router books them. Source: PEERS.md 4.1 and 4.4 (Dynamo)."""
+"""Distinct KV blocks held by requests in flight, as a router books them. Source: Dynamo (docs/sources.md#dynamo)."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def find(model: str, gpu: str, tensor_parallel: int | None = None) -> tuple[Mode
     """Look both up by name, and settle on how many GPUs an instance has.
 
     Raises:
-        BadInput: unknown name, with the nearest ones; a degree that does not divide the attention heads.
+        BadInput: unknown name, with the nearest ones; a degree that does not split the attention heads evenly.
     """
     if model not in MODELS:
         raise unknown_name("model", model, MODELS)
@@ -113,8 +113,12 @@ def find(model: str, gpu: str, tensor_parallel: int | None = None) -> tuple[Mode
         raise unknown_name("gpu", gpu, GPUS)
     shape = MODELS[model]
     gpus = shape.gpus if tensor_parallel is None else tensor_parallel
-    if gpus < 1 or gpus > MAX_GPUS or shape.heads % gpus:
-        fitting = [n for n in range(1, MAX_GPUS + 1) if shape.heads % n == 0]
+    fitting = [
+        n
+        for n in range(1, MAX_GPUS + 1)
+        if shape.heads % n == 0 and (shape.kv_heads % n == 0 or n % shape.kv_heads == 0)
+    ]
+    if gpus not in fitting:
         raise BadInput("tensor_parallel", gpus, f"one of {', '.join(map(str, fitting))} for {model}")
     return shape, GPUS[gpu], gpus
 

@@ -81,6 +81,16 @@ class Decoding:
             heappop(crossings)
         return crossings[0][0] - self.step if crossings else None
 
+    def growth(self, steps: int) -> int:
+        """Blocks that requests enter within so many steps; changes nothing."""
+        last, block = self.step + steps, self._block_tokens
+        count = 0
+        for step, order, sim in self.crossings:
+            stop = min(last, sim.finish_step)
+            if sim.order == order and step <= stop:
+                count += (stop - step) // block + 1
+        return count
+
     def grow(self, steps: int) -> int:
         """Give every request the blocks it enters within so many steps; returns how many blocks that is."""
         crossings, block, last = self.crossings, self._block_tokens, self.step + steps

@@ -70,10 +70,23 @@ class Instance:
         """Tokens of all requests on the instance, counting the steps done by tick ``at`` [token]."""
         decoding = self._decoding
         tokens = decoding.kv_tokens + sum(s.prompt + s.generated for s in (*self._prefilling, *self.waiting))
-        if decoding.batch and not self._chunks and self._skip > 1 and at > self._boundary:
-            done = self.spec.ticks.steps_beyond(at - self._boundary, decoding.batch, decoding.kv_tokens) - 1
-            tokens += decoding.batch * min(done, self._skip)
-        return tokens
+        return tokens + decoding.batch * self._steps_done(at)
+
+    def held_fraction_at(self, at: int) -> float:
+        """Share of the KV blocks that requests hold, counting the steps begun by tick ``at``."""
+        # A step takes its blocks when it begins, and the first of those that are skipped has taken them already.
+        skipping = self.next_at is not None and self._skip > 1 and not self._chunks
+        begun = min(self._steps_done(at) + 1, self._skip) if skipping else 0
+        free: int = self.pool.available() - self._decoding.growth(begun)
+        return 1 - free / self.spec.kv_blocks
+
+    def _steps_done(self, at: int) -> int:
+        """Steps of a skipped stretch of decoding that are over by tick ``at``."""
+        decoding = self._decoding
+        if not decoding.batch or self._chunks or self._skip <= 1 or at <= self._boundary:
+            return 0
+        done = self.spec.ticks.steps_beyond(at - self._boundary, decoding.batch, decoding.kv_tokens) - 1
+        return min(done, self._skip)
 
     def arrive(self, at: int, sim: Sim) -> None:
         """Queue a request; all events up to ``at`` have fired."""
@@ -90,35 +103,24 @@ class Instance:
                 self.next_at = self._boundary + ticks.decode_steps(steps, decoding.batch, decoding.kv_tokens)
 
     def settle(self, limit: int) -> int:
-        """Bring requests that are still open up to date with the steps done by ``limit``; the run ends here.
-
-        Returns:
-            Tick of the last step that ended by then, or 0.
-        """
-        decoding, done = self._decoding, 0
-        if self.next_at is not None and self._skip > 1 and not self._chunks:
-            done = self.spec.ticks.steps_beyond(limit - self._boundary, decoding.batch, decoding.kv_tokens) - 1
-            done = min(done, self._skip)
-        ended = self._boundary + self.spec.ticks.decode_steps(done, decoding.batch, decoding.kv_tokens) if done else 0
+        """Bring open requests up to date with the steps done by ``limit``, the end of the run; returns the last end."""
+        decoding, ticks = self._decoding, self.spec.ticks
         if self._chunks and self._skip > 1:
-            done, ended = self._settle_chunks(limit)
+            sim, tokens = self._chunks[0]
+            chunk = tokens // self._skip
+            pairs = chunk * sim.computed + (chunk * (chunk + 1) >> 1)
+            steps = range(1, self._skip)
+            ends = [0, *(ticks.chunk_steps(k, chunk, decoding.batch, decoding.kv_tokens, pairs) for k in steps)]
+            done = sum(self._boundary + end <= limit for end in ends[1:])
+            ended = ends[done]
+        else:
+            done = self._steps_done(limit)
+            ended = ticks.decode_steps(done, decoding.batch, decoding.kv_tokens)
         decoding.step += done
         for sim in self._running.values():
             if sim.computed == sim.total:
                 sim.generated = sim.output - (sim.finish_step - decoding.step)
-        return ended
-
-    def _settle_chunks(self, limit: int) -> tuple[int, int]:
-        sim, tokens = self._chunks[0]
-        chunk = tokens // self._skip
-        pairs = chunk * sim.computed + (chunk * (chunk + 1) >> 1)
-        decoding, done, ended = self._decoding, 0, 0
-        while done < self._skip:
-            time = self.spec.ticks.chunk_steps(done + 1, chunk, decoding.batch, decoding.kv_tokens, pairs)
-            if self._boundary + time > limit:
-                break
-            done, ended = done + 1, self._boundary + time
-        return done, ended
+        return self._boundary + ended if done else 0
 
     def fire(self) -> None:
         """End the steps up to ``next_at`` and plan what follows."""

@@ -45,6 +45,11 @@ class ReferenceInstance:
         """Tokens of all requests on the instance; the plain engine is never ahead of the clock [token]."""
         return sum(sim.prompt + sim.generated for sim in (*self.running, *self.waiting))
 
+    def held_fraction_at(self, _at: int) -> float:
+        """Share of the KV blocks that requests hold."""
+        free: int = self.pool.available()
+        return 1 - free / self.spec.kv_blocks
+
     def arrive(self, at: int, sim: Sim) -> None:
         """Queue a request; all events up to ``at`` have fired."""
         self.waiting.append(sim)

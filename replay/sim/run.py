@@ -156,9 +156,8 @@ class _Run:
     def _true_context(self, at: int) -> list[int]:
         return [instance.context_tokens_at(at) for instance in self.instances]
 
-    def _true_kv_use(self) -> list[float]:
-        pools = (instance.pool for instance in self.instances)
-        return [1 - pool.available() / pool.capacity for pool in pools]
+    def _true_kv_use(self, at: int) -> list[float]:
+        return [instance.held_fraction_at(at) for instance in self.instances]
 
     def _finished(self, i: int, sim: Sim, at: int) -> None:
         self.inflight[i] -= 1

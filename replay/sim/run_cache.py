@@ -177,7 +177,7 @@ class RunPool:
         if release.runs:
             self._queue.append(release)
             if len(self._queue) > self._sweep_at:
-                live = (r for r in self._queue if any(s.idle and s.idle[-1][2] is r for _, s in r.runs))
+                live = (r for r in self._queue if any(stretch[2] is r for _, s in r.runs for stretch in s.idle))
                 self._queue = deque(live)
                 self._sweep_at = 2 * len(self._queue) + 1024
 

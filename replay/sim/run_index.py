@@ -127,7 +127,7 @@ class RunHistory:
         self._queues: list[deque[_Touch]] = [deque() for _ in range(instance_count)]
         self._sweep_at = [1024] * instance_count
 
-    def record(self, instance: int, path: Path, _hit_blocks: int) -> None:
+    def record(self, instance: int, path: Path) -> None:
         """A prompt with this path was sent to an instance; its blocks become the most recent, the first most of all."""
         if not path:
             return

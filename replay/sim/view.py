@@ -69,7 +69,7 @@ class RouterView:
         #: ``true_context(at)``: set by the driver where a patched engine reports tokens of every step.
         self.true_context: Callable[[int], list[int]] | None = None
         #: The same for the share of KV blocks that requests hold.
-        self.true_kv_use: Callable[[], list[float]] | None = None
+        self.true_kv_use: Callable[[int], list[float]] | None = None
 
     def observe(self, request: Request, path: Any, at: int) -> float | None:
         """Bring all columns up to date for a request; returns its expected output length if the rule asks."""
@@ -81,7 +81,7 @@ class RouterView:
         if self.true_context is not None:
             self.context_tokens = self.true_context(at)
         if self.true_kv_use is not None:
-            self.kv_used_fraction = self.true_kv_use()
+            self.kv_used_fraction = self.true_kv_use(at)
         elif self._wants_kv_use:
             self.kv_used_fraction = [min(1.0, tokens / self._kv_tokens) for tokens in self.context_tokens]
         if self._active is not None:
@@ -102,7 +102,7 @@ class RouterView:
         new = sim.prompt - hit
         self.accounting.dispatched(request.id, instance, new if new > 0 else 1, sim.prompt)
         if self._history is not None:
-            self._history.record(instance, sim.path, hit // request.block_tokens)
+            self._history.record(instance, sim.path)
         if self._active is not None:
             self._active.add(instance, request.block_keys)
 

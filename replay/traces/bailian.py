@@ -1,8 +1,8 @@
 """Traces of Qwen on Bailian: a line a turn, with its parent turn and one id per 16-token block.
 
 ``{"chat_id", "parent_chat_id" (-1 at the root), "timestamp" (s), "input_length", "output_length", "type", "turn",
-"hash_ids"}``. Source: alibaba-edu/qwen-bailian-usagetraces-anon, README.md; PEERS.md section 16.1. An id names the
-content of its one block, not the chain before it, so ids are chained here. ``type`` (text, search, image, file)
+"hash_ids"}``. Source: alibaba-edu/qwen-bailian-usagetraces-anon, README.md; docs/sources.md#bailian-traces. An id names
+the content of its one block, not the chain before it, so ids are chained here. ``type`` (text, search, image, file)
 becomes the request's ``group``.
 """
 

@@ -1,7 +1,7 @@
 """Traces of Mooncake: ``{"timestamp": ms, "input_length", "output_length", "hash_ids"}``, one id per 512-token block.
 
-Source: kvcache-ai/Mooncake, ``FAST25-release/traces``; PEERS.md section 16.1. The files know no sessions, so every
-request arrives on its own, at its time stamp. Other tools write the same format with other block sizes:
+Source: kvcache-ai/Mooncake, ``FAST25-release/traces``; docs/sources.md#mooncake-traces. The files know no sessions, so
+every request arrives on its own, at its time stamp. Other tools write the same format with other block sizes:
 ``block_tokens`` says so.
 """
 

@@ -7,7 +7,7 @@ Required: ``arrival_s`` [s], ``prompt_tokens`` and ``output_tokens`` (both >= 1)
 (ids of the blocks in order, any number up to all of them, for a prompt may be cacheable in part), ``block_tokens``
 (512; one size in a file), ``expected_output_tokens``, ``session``, ``after`` with ``think_s`` (this request is sent
 ``think_s`` seconds after the reply to request ``after``, an id of a line before), ``group``, ``id`` (rising from line
-to line; left out, one more than before).
+to line; left out, one more than before). ``docs/formats.md`` has the domains.
 """
 
 from __future__ import annotations

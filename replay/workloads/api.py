@@ -2,7 +2,7 @@
 
 Target: hit ceiling 0.54 with practically all reuse between single-turn requests, as "KVCache Cache in the Wild"
 (arXiv 2506.02634) reports for Bailian's API trace (read in summaries of that paper, second hand). Lengths are
-assumptions: PEERS has none for this family.
+assumptions: we found none published for this family.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``chat``: people talking to an assistant, fitted to Mooncake's conversation trace.
 
-Targets, with the figures of ../shared/traces/README.md and of the trace itself: mean prompt 12,035 and median 6,909
+Targets, counted on the trace (docs/sources.md#mooncake-traces): mean prompt 12,035 and median 6,909
 tokens, mean reply 343, hit ceiling 0.366, 3.4 requests/s, every prompt begins with the same block of 512 tokens, and
 a follow-up comes a median of 123 s (mean 215 s) after the turn before.
 """
@@ -49,7 +49,7 @@ CHAT = Workload(
         Parameter("turns_mean", 1.6, Domain(1, 1000, unit="turn"), _FIT),
         *lognormal("opening_tokens", 11_200, 1.15, _FIT),
         *lognormal("turn_tokens", 1_250, 2.0, _FIT),
-        *lognormal("output_tokens", 343, 0.8, "mean: PEERS 16.1; spread fitted"),
+        *lognormal("output_tokens", 343, 0.8, "mean: Mooncake's conversation trace; spread fitted"),
         Parameter("think_s_mean", 207, SECONDS, _FIT),
         Parameter("think_s_sigma", 1.06, SIGMA, _FIT),
     ),

@@ -1,8 +1,8 @@
 """``coder``: programming agents: long shared system prompts, many quick turns, contexts that grow to the limit.
 
-Targets (SMetric on Bailian's coding traces, PEERS 12): over 80% of the prompt tokens are reusable, over 65% of that
-within the session, 90% of the reuses within about 100 s, the top quarter of the sessions holds over 80% of the
-tokens. The lengths themselves are not public; those below are assumptions that meet the targets.
+Targets (SMetric on Bailian's coding traces; docs/sources.md#smetric): over 80% of the prompt tokens are
+reusable, over 65% of that within the session, 90% of the reuses within about 100 s, the top quarter of the sessions
+holds over 80% of the tokens. The lengths themselves are not public; those below are assumptions that meet the targets.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def draw(rng: Random, values: Values) -> Iterator[Request]:
     return session_requests(rng, plan, values)
 
 
-_FIT = "assumption, chosen to meet SMetric's findings (PEERS 12)"
+_FIT = "assumption, chosen to meet SMetric's findings (docs/sources.md#smetric)"
 
 CODER = Workload(
     "coder",

@@ -2,8 +2,9 @@
 
 At fraction f of the run (by request number) a request is of the hot class with probability x0 + (x1 - x0) min(1, f /
 ramp), where x0 is ``share_start``, x1 is ``share`` and ``ramp`` the fraction of the run over which it climbs (0: from
-the first request on). All others choose one of ``classes`` classes evenly. LMetric's own hot-spot condition (PEERS
-1.4): trouble begins where the share of a class passes |M|/N, its holders over all.
+the first request on). All others choose one of ``classes`` classes evenly. LMetric's own hot-spot condition
+(docs/sources.md#lmetric, claim ``coverage_law``): trouble begins where the share of a class passes |M|/N, its holders
+over all.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ HOT_SPOT_RAMP = Workload(
     (
         *common(12.0),
         Parameter("share_start", 0.02, SHARE),
-        Parameter("share", 0.5, SHARE, "the middle of the shares to be tested (DESIGN: 0.3, 0.5, 0.7)"),
+        Parameter("share", 0.5, SHARE, "chosen: the middle of the shares to be tested (0.3, 0.5, 0.7)"),
         Parameter("ramp", 0.5, SHARE),
         Parameter("classes", 64, COUNT),
         Parameter("prefix_tokens", 6_000, TOKENS),

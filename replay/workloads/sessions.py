@@ -39,14 +39,12 @@ def session_parameters(rate_per_s: float, rate_source: str) -> tuple[Parameter, 
     """The parameters that every family of sessions has."""
     return (
         *common(rate_per_s, rate_source),
+        Parameter("closed_loop", True, Domain(0, 1, integer=True), "sessions wait for the reply in production"),
+        Parameter("first_token_s", 1.0, SECONDS, "open-loop estimate: the fixed part of SMetric's TTFT target"),
         Parameter(
-            "closed_loop", True, Domain(0, 1, integer=True), "sessions wait for the reply in production (PEERS 23)"
+            "reply_s_per_token", 0.02, SECONDS, "open-loop estimate: SMetric's TPOT target (docs/sources.md#smetric)"
         ),
-        Parameter(
-            "first_token_s", 1.0, SECONDS, "open-loop estimate: the fixed part of SMetric's TTFT target (PEERS 12)"
-        ),
-        Parameter("reply_s_per_token", 0.02, SECONDS, "open-loop estimate: SMetric's TPOT target (PEERS 12)"),
-        Parameter("context_tokens_max", 131_072, REQUEST_DOMAINS["prompt_tokens"], "128K context (PEERS 12)"),
+        Parameter("context_tokens_max", 131_072, REQUEST_DOMAINS["prompt_tokens"], "128K context, as in SMetric"),
         Parameter("warm_up", 3.0, Domain(0, 100)),
     )
 

@@ -1,8 +1,8 @@
 """``tool_agent``: agents that call tools, with the lengths of Mooncake's tool&agent trace.
 
-Targets (PEERS 16.1): mean prompt 8,596 and mean reply 182 tokens, 23,608 requests an hour. Turns follow each other
-within seconds, as a tool answers more quickly than a person. How much is shared between agents is not in PEERS; a few
-long tool descriptions are assumed.
+Targets (docs/sources.md#mooncake-traces): mean prompt 8,596 and mean reply 182 tokens, 23,608
+requests an hour. Turns follow each other within seconds, as a tool answers more quickly than a person. How much is
+shared between agents is not published; a few long tool descriptions are assumed.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ TOOL_AGENT = Workload(
     "tool_agent",
     "agents that call tools: shared tool descriptions, short replies, turns seconds apart",
     (
-        *session_parameters(6.6, "Mooncake's tool&agent trace: 23,608 requests in an hour (PEERS 16.1)"),
+        *session_parameters(6.6, "Mooncake's tool&agent trace: 23,608 requests in an hour"),
         Parameter("systems", 20, COUNT),
         Parameter("zipf_exponent", 1.0, Domain(0, 10)),
         Parameter("system_tokens", 2_500, TOKENS),
         Parameter("turns_mean", 1.8, Domain(1, 1000, unit="turn")),
-        *lognormal("opening_tokens", 5_450, 1.2, "fitted to the mean prompt of 8,596 tokens (PEERS 16.1)"),
+        *lognormal("opening_tokens", 5_450, 1.2, "fitted to the mean prompt of 8,596 tokens in Mooncake's trace"),
         *lognormal("turn_tokens", 700, 1.2),
-        *lognormal("output_tokens", 182, 1.0, "mean: PEERS 16.1; spread assumed"),
+        *lognormal("output_tokens", 182, 1.0, "mean: Mooncake's tool&agent trace; spread assumed"),
         Parameter("think_s_mean", 2, SECONDS),
     ),
     draw,

@@ -9,7 +9,7 @@ Choices: the count is requests in flight (running + waiting), as of AIBrix's rea
 match is in tokens, not in whole per cent. ``count <= mean + k sigma`` is decided without division or root, from
 ``d = n count - total``: ``d <= 0`` or ``d^2 (n - 1) <= k^2 sum d^2``, exact in whole numbers.
 
-Source: PEERS.md 7.
+Source: AIBrix at e3e10f9, local ``prefix-cache`` policy (docs/sources.md#aibrix).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def match_then_load(ops: Ops, x: Indicators, aggregates: Aggregates, knobs: Knob
 AIBRIX_PREFIX_CACHE = Rule(
     "aibrix_prefix_cache",
     "best match within one sigma of the mean load",
-    "PEERS.md 7",
+    "AIBrix e3e10f9 prefix-cache; docs/sources.md#aibrix",
     match_then_load,
     counts,
     at_minimum_if_uneven,

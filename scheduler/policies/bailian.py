@@ -5,7 +5,7 @@
 one instance is drawn in proportion to the score; the archived "deterministic" runs took the greatest, and we take the
 lowest index among equals there (the source does not say).
 
-Source: PEERS.md 2.
+Source: blitz-router, ``router/src/policies/bailian.rs`` at 2327a08 (docs/sources.md#bailian).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _NEEDS = ("context_tokens",)
 BAILIAN = Rule(
     "bailian",
     "hit ratio, batch, context: drawn by weight",
-    "PEERS.md 2",
+    "blitz-router bailian.rs 2327a08; docs/sources.md#bailian",
     weight,
     ranges,
     pick=Pick.WEIGHTED,
@@ -72,7 +72,7 @@ BAILIAN = Rule(
 BAILIAN_ARGMAX = Rule(
     "bailian_argmax",
     "hit ratio, batch, context: the greatest",
-    "PEERS.md 2 (deterministic runs)",
+    "blitz-router deterministic runs; docs/sources.md#bailian",
     negative_weight,
     ranges,
     knobs=_KNOBS,

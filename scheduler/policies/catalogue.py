@@ -59,7 +59,7 @@ def policy(text: str) -> Policy:
 
     Example:
         >>> policy("lmetric").rule.source
-        'LMetric section 4; PEERS.md 1.1'
+        'LMetric, arXiv 2603.15202; docs/sources.md#lmetric'
     """
     name, colon, tail = text.partition(":")
     if name not in CATALOGUE:

@@ -17,7 +17,15 @@ from scheduler.ops import SCALAR, Number
 from scheduler.policies.compiled import compile_keys
 from scheduler.policies.reading import best, pick_index, read
 from scheduler.policies.rule import Pick, Policy
-from scheduler.state import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, ClusterState, Decision, Request
+from scheduler.state import (
+    OPTIONAL_COLUMNS,
+    REQUIRED_COLUMNS,
+    ClusterState,
+    Decision,
+    Request,
+    checked_hits,
+    checked_request,
+)
 
 
 def observe(state: ClusterState, request: Request, recalled: Mapping[str, Sequence[Number]]) -> list[Indicators]:
@@ -42,17 +50,42 @@ def observe(state: ClusterState, request: Request, recalled: Mapping[str, Sequen
     ]
 
 
-def require(policy: Policy, state: Any, request: Request) -> None:
+def require(policy: Policy, state: Any, expected_output_tokens: Any) -> None:
     """Check that the state gives every optional column the rule reads.
+
+    Args:
+        policy: rule and knobs.
+        state: a state, or anything with its columns as attributes.
+        expected_output_tokens: what is believed of the request's output length, or None.
 
     Raises:
         BadInput: naming the missing field and the rule.
     """
     for name in policy.needs:
-        owner = request if name == "expected_output_tokens" else state
-        if getattr(owner, name) is None:
-            place = "request" if owner is request else "instances[*]"
+        of_request = name == "expected_output_tokens"
+        if (expected_output_tokens if of_request else getattr(state, name, None)) is None:
+            place = "request" if of_request else "instances[*]"
             raise BadInput(f"{place}.{name}", None, f"a value, because the rule {policy.rule.name} reads it")
+
+
+class _NoRandom(random.Random):
+    """Stands where no source of randomness was given; to draw from it is an error."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(0)
+        self._rule = rule
+
+    def random(self) -> float:
+        raise BadInput("rng", None, f"a random.Random, because the rule {self._rule} draws")
+
+
+def _source(policy: Policy, rng: random.Random | None) -> random.Random:
+    if rng is not None:
+        return rng
+    missing = _NoRandom(policy.rule.name)
+    if policy.pick is not Pick.FIRST:
+        missing.random()
+    return missing
 
 
 def decide(
@@ -65,15 +98,17 @@ def decide(
         state: what is known of the cluster; ``hit_tokens`` are those of this request.
         request: the request at hand.
         memory: what the last call returned; None at the start.
-        rng: source of randomness for rules that draw; a fixed seed 0 if None.
+        rng: source of randomness; may be None only for rules that never draw. Use one for all calls: a fresh one of
+            the same seed for each call would draw the same again and again.
 
     Returns:
         The decision and the rule's next memory (None for rules without memory).
 
     Raises:
-        BadInput: if the state lacks a column the rule reads.
+        BadInput: if state or request lie outside their domains, if the state lacks a column the rule reads, or if the
+            rule draws and there is no ``rng``.
 
-    Example (PEERS.md section 22, case 1):
+    Example (160 x 1 against 32 x 4):
         >>> from scheduler.policies.catalogue import policy
         >>> state = ClusterState(ids=("A", "B"), running=(0, 3), waiting=(0, 0), queued_prefill_tokens=(0, 0),
         ...                      hit_tokens=(0, 128))
@@ -81,9 +116,11 @@ def decide(
         >>> decision.id, decision.scores, decision.margin
         ('B', (160, 128), 0.25)
     """
-    rng = rng if rng is not None else random.Random(0)
     rule, knobs = policy.rule, policy.knobs
-    require(policy, state, request)
+    state, request = state.checked(), checked_request(request)
+    checked_hits(state, request)
+    require(policy, state, request.expected_output_tokens)
+    rng = _source(policy, rng)
     recalled: Mapping[str, Sequence[Number]] = {}
     if rule.memory is not None:
         memory = rule.memory.start(len(state), knobs) if memory is None else memory
@@ -106,7 +143,8 @@ def decide(
 
 
 def _margin(scores: Sequence[Any], eligible: Sequence[Any], index: int) -> float | None:
-    others = [s for i, s in enumerate(scores) if i != index and eligible[i]]
+    none = not any(eligible)  # then all are candidates, as in `best`
+    others = [s for i, s in enumerate(scores) if i != index and (none or eligible[i])]
     if not others or isinstance(scores[index], tuple) or scores[index] <= 0:
         return None
     return float(min(others) / scores[index] - 1)
@@ -130,6 +168,7 @@ class Chooser:
         self._memory_of = policy.rule.memory
         self._filtered = policy.rule.eligible is not None
         self._pick = policy.pick
+        self._unchecked = True
         self._random = self._pick is Pick.RANDOM
         self._plain = self._pick in (Pick.FIRST, Pick.RANDOM)
         self.memory = None if self._memory_of is None else self._memory_of.start(instance_count, self._knobs)
@@ -138,10 +177,18 @@ class Chooser:
         """Index of the chosen instance; updates the memory.
 
         Args:
-            view: columns of the cluster, complete for what the rule needs.
+            view: columns of the cluster, complete for what the rule needs; checked for that at the first call only.
             request: the request at hand.
-            expected_output_tokens: what to believe of its output length [token].
+            expected_output_tokens: what to believe of its output length [token]; None for what the request says.
+
+        Raises:
+            BadInput: at the first call, if a column the rule reads is missing.
         """
+        if expected_output_tokens is None:
+            expected_output_tokens = request.expected_output_tokens
+        if self._unchecked:
+            require(self.policy, view, expected_output_tokens)
+            self._unchecked = False
         memory_of = self._memory_of
         recalled: Mapping[str, Sequence[Number]] = NOTHING
         if memory_of is not None:

@@ -7,7 +7,9 @@ a test shows that compiled keys equal the interpreted ones for every rule of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 from scheduler.errors import BadInput
@@ -20,6 +22,7 @@ from scheduler.state import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 #: filter, each key is led by 0 for eligible and 1 for filtered out.
 KeyFunction = Callable[[Any, int, Any, int, Any], list[Any]]
 
+_ONE_EACH = "one entry an instance in each"
 _REQUEST_FIELDS = ("prompt_tokens", "expected_output_tokens", "block_tokens")
 
 
@@ -39,6 +42,13 @@ class _Node:
     def __bool__(self) -> bool:
         raise TypeError("a rule used `if`, `and` or `or` on an indicator; use ops.where, ops.and_, ops.or_")
 
+    def __eq__(self, other: object) -> Any:
+        raise TypeError("a rule compared an indicator by `==`; use ops.eq")
+
+    def __ne__(self, other: object) -> Any:
+        raise TypeError("a rule compared an indicator by `!=`; use ops.not_(ops.eq(a, b))")
+
+    # By identity: two live nodes never have one hash, so a dictionary never asks whether they are equal.
     __hash__ = object.__hash__
 
 
@@ -206,6 +216,9 @@ def source_of(policy: Policy) -> str:
     for name in writer.used_columns:
         origin = f"recalled[{name.removeprefix('recalled_')!r}]" if name.startswith("recalled_") else f"view.{name}"
         head.append(f"    c_{name} = {origin}")
+    if len(writer.used_columns) > 1:  # once a decision: `zip(strict=True)` in the loops costs four times as much
+        head.append(f"    if not ({' == '.join(f'len(c_{name})' for name in writer.used_columns)}):")
+        head.append(f"        raise BadInput('columns of the view', 'unequal lengths', {_ONE_EACH!r})")
     return "\n".join([*head, *writer.lines, "    return keys", ""])
 
 
@@ -220,7 +233,7 @@ def compile_keys(policy: Policy) -> KeyFunction:
         >>> compile_keys(policy("lmetric"))(state, 160, None, 16, {})
         [160, 128]
     """
-    scope: dict[str, Any] = {}
+    scope: dict[str, Any] = {"BadInput": BadInput, "Fraction": Fraction, "inf": math.inf}
     exec(compile(source_of(policy), f"<rule {policy.label}>", "exec"), scope)
     function: KeyFunction = scope["keys_of"]
     return function

@@ -5,10 +5,10 @@ matched); ``prefill = 0.001 u^1.5 + 5`` (0 if nothing is uncached), m and u the 
 is irrational, so the memory works the prefill estimate out and the key stays arithmetic that every reader reads.
 
 Choices: ``count`` is requests in flight; the average prefill time of an instance, which AIBrix scrapes, is the mean
-estimate of the requests this router sent there, and before the first the published fallback, the estimate for 512
-tokens; or the knob fixes it.
+estimate of the requests this router sent there, and while that is 0 (none was sent, or only fully cached ones: queued
+requests are never free) the published fallback, the estimate for 512 tokens; or the knob fixes it.
 
-Source: PEERS.md 7 (PD prefill policies), 22.16.
+Source: AIBrix at e3e10f9, prefill policies for disaggregated pools (docs/sources.md#aibrix).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 from scheduler.domains import Domain
 from scheduler.indicators import Indicators
-from scheduler.ops import Number, Ops
+from scheduler.ops import SCALAR, Number, Ops
+from scheduler.policies.common import in_flight, missed_tokens, widened
 from scheduler.policies.rule import Aggregates, Knob, Knobs, Memory, Rule
 from scheduler.state import Request
 
@@ -38,19 +39,27 @@ def prefill_ms(uncached_tokens: int) -> float:
     return float(0.001 * uncached_tokens**1.5 + 5) if uncached_tokens > 0 else 0.0
 
 
+def _widened(sent: Sent, view: Any) -> Sent:
+    count = len(view.running)
+    return Sent(widened(sent.counts, count), widened(sent.totals_ms, count))
+
+
 def _recall(sent: Sent, request: Request, view: Any, knobs: Knobs, _: random.Random) -> Mapping[str, Sequence[Number]]:
     length, fixed = request.prompt_tokens, knobs.average_prefill_ms
+    sent = _widened(sent, view)
     averages = [
-        fixed if fixed is not None else total / count if count else prefill_ms(_FALLBACK_TOKENS)
+        fixed if fixed is not None else total / count if total > 0 else prefill_ms(_FALLBACK_TOKENS)
         for count, total in zip(sent.counts, sent.totals_ms, strict=True)
     ]
-    return {"average_prefill_ms": averages, "prefill_ms": [prefill_ms(length - hit) for hit in view.hit_tokens]}
+    missed = [missed_tokens(SCALAR, length, hit) for hit in view.hit_tokens]
+    return {"average_prefill_ms": averages, "prefill_ms": [prefill_ms(tokens) for tokens in missed]}
 
 
 def _remember(sent: Sent, request: Request, view: Any, chosen: int, _: Knobs) -> Sent:
+    sent = _widened(sent, view)
     counts, totals = list(sent.counts), list(sent.totals_ms)
     counts[chosen] += 1
-    totals[chosen] += prefill_ms(request.prompt_tokens - view.hit_tokens[chosen])
+    totals[chosen] += prefill_ms(missed_tokens(SCALAR, request.prompt_tokens, view.hit_tokens[chosen]))
     return Sent(tuple(counts), tuple(totals))
 
 
@@ -65,7 +74,7 @@ ESTIMATES = Memory(
 
 def ttft_ms(ops: Ops, x: Indicators, _: Aggregates, __: Knobs) -> Number:
     """Queue, prefix and prefill time [ms]."""
-    queue = (x.running + x.waiting) * x.recalled["average_prefill_ms"]
+    queue = in_flight(x) * x.recalled["average_prefill_ms"]
     prefix = ops.where(x.hit_tokens > 0, x.hit_tokens / 200 + 1, 0)
     return queue + prefix + x.recalled["prefill_ms"]
 
@@ -73,7 +82,7 @@ def ttft_ms(ops: Ops, x: Indicators, _: Aggregates, __: Knobs) -> Number:
 AIBRIX_CONDUCTOR = Rule(
     "aibrix_conductor",
     "least estimated time to first token",
-    "PEERS.md 7, 22.16",
+    "AIBrix e3e10f9 conductor; docs/sources.md#aibrix",
     ttft_ms,
     knobs=(
         Knob(

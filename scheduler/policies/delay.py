@@ -1,6 +1,7 @@
 """The rule of least harm: ``argmin q_i + (n_i + kappa) B_i``, total delay that the request adds, in prefill tokens.
 
-Source: THEORY 12 and 14. Instances are taken as equally fast; with unequal speeds the delay form of THEORY 27 differs.
+Source: claims ``marginal_delay`` and ``decode_offset``. Instances are taken as equally fast; with unequal speeds the
+delay form differs (claim ``unequal_speeds``).
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ def delay_with_decode(_ops: Ops, x: Indicators, _: Aggregates, knobs: Knobs) -> 
     return formulas.marginal_delay(x.queued_prefill_tokens, x.new_prefill_tokens, x.batch_size, offset)
 
 
-MARGINAL_DELAY = Rule("marginal_delay", "least delay added to prefill", "THEORY 12", delay)
+MARGINAL_DELAY = Rule("marginal_delay", "least delay added to prefill", "claim marginal_delay", delay)
 MARGINAL_DELAY_OFFSET = Rule(
     "marginal_delay_offset",
     "least delay added to prefill and decode",
-    "THEORY 14",
+    "claim decode_offset",
     delay_with_decode,
     knobs=(
         Knob(

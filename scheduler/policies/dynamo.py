@@ -4,10 +4,12 @@
 credit and ``d_i = 1/(1 + decay (q_i - min q)/L)`` takes credit from workers with more pending prefill than the least.
 
 Choices where the source leaves one: overlap is of the device tier only (we have no host, disk or shared tier), block
-counts of the prompt are fractions ``tokens/B`` (so a partial last block counts as a part), and active requests do not
+counts of the prompt are fractions ``tokens/B`` (so a partial last block counts as a part) in the cost and its full
+blocks in the two-tier rule (only these can overlap, so a fully cached prompt has overlap 1), and active requests do not
 count the request at hand.
 
-Source: PEERS.md 4.1, 4.2 (ties uniform; temperature), 4.5 (two tiers).
+Source: NVIDIA Dynamo, ``selector/reference.rs`` at 0c3850c (cost, uniform ties, temperature) and
+``two_tier_cost_fn.rs`` (docs/sources.md#dynamo).
 """
 
 from __future__ import annotations
@@ -15,6 +17,12 @@ from __future__ import annotations
 from scheduler.domains import REQUESTS_MAX, Domain
 from scheduler.indicators import Indicators
 from scheduler.ops import Number, Ops, Over
+from scheduler.policies.common import (
+    FULL_BLOCKS,
+    holds_longest_or_load_decides,
+    in_flight,
+    load_range_and_longest_match,
+)
 from scheduler.policies.rule import Aggregates, Knob, Knobs, Pick, Rule
 
 
@@ -30,26 +38,17 @@ def cost(ops: Ops, x: Indicators, least: Aggregates, knobs: Knobs) -> Number:
         credit = credit / (1 + knobs.overlap_credit_decay * (x.queued_prefill_tokens - least) / x.prompt_tokens)
     prefill = ops.max_(0, x.queued_prefill_tokens + x.prompt_tokens - credit) / x.block_tokens
     held = x.active_blocks + x.added_blocks
-    return knobs.prefill_load_scale * prefill + held + knobs.decode_request_weight * (x.running + x.waiting)
-
-
-def batch_range_and_best_hit(_ops: Ops, over: Over, _: Knobs) -> Aggregates:
-    """Least and most requests on a worker, and the greatest overlap."""
-    least, most = over.least(lambda x: x.running + x.waiting), over.most(lambda x: x.running + x.waiting)
-    return least, most, over.most(lambda x: x.hit_tokens)
+    return knobs.prefill_load_scale * prefill + held + knobs.decode_request_weight * in_flight(x)
 
 
 def holds_best_hit_or_no_cache_tier(ops: Ops, x: Indicators, aggregates: Aggregates, knobs: Knobs) -> Number:
     """In the cache tier only workers with exactly the greatest overlap stay; in a load tier all do."""
-    least, most, best_hit = aggregates
-    uneven = ops.and_(most - least > knobs.abs_threshold, most > knobs.rel_threshold * least)
-    cached = best_hit > knobs.cache_threshold * x.prompt_tokens
-    return ops.or_(ops.or_(uneven, ops.not_(cached)), ops.eq(x.hit_tokens, best_hit))
+    return holds_longest_or_load_decides(ops, x, aggregates, x.recalled["full_block_tokens"], knobs)
 
 
 def requests(_ops: Ops, x: Indicators, _: Aggregates, __: Knobs) -> Number:
     """Active requests."""
-    return x.running + x.waiting
+    return in_flight(x)
 
 
 _FACTOR = Domain(0, None, typical_high=4)
@@ -57,7 +56,7 @@ _FACTOR = Domain(0, None, typical_high=4)
 DYNAMO = Rule(
     "dynamo",
     "blocks to prefill plus blocks held",
-    "PEERS.md 4.1, 4.2",
+    "Dynamo selector/reference.rs 0c3850c; docs/sources.md#dynamo",
     cost,
     least_queue,
     pick=Pick.SOFTMAX,
@@ -91,9 +90,9 @@ DYNAMO = Rule(
 DYNAMO_TWO_TIER = Rule(
     "dynamo_two_tier",
     "even out load, else best overlap, else least load",
-    "PEERS.md 4.5",
+    "Dynamo two_tier_cost_fn.rs; docs/sources.md#dynamo",
     requests,
-    batch_range_and_best_hit,
+    load_range_and_longest_match,
     holds_best_hit_or_no_cache_tier,
     knobs=(
         Knob(
@@ -108,6 +107,7 @@ DYNAMO_TWO_TIER = Rule(
         ),
         Knob("rel_threshold", 1.1, "ratio of requests above which load decides", Domain(1, None), sweep=(1.1, 1.5)),
     ),
+    memory=FULL_BLOCKS,
 )
 
 RULES = (DYNAMO, DYNAMO_TWO_TIER)

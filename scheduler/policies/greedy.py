@@ -1,4 +1,4 @@
-"""Rules that look at prefill or cache alone. Source: PEERS.md 1.5; THEORY 16."""
+"""Rules that look at prefill or cache alone. Source: docs/sources.md#blitz-router."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scheduler.policies.rule import Aggregates, Knobs, Pick, Rule
 
 
 def tokens(_ops: Ops, x: Indicators, _: Aggregates, __: Knobs) -> Number:
-    """P-token, floor one token: least harm on a prefill-only pool."""
+    """P-token, floor one token: least harm on a prefill-only pool (claim ``disaggregated_pools``)."""
     return x.p_token
 
 
@@ -17,9 +17,9 @@ def hit(_ops: Ops, x: Indicators, _: Aggregates, __: Knobs) -> Number:
     return -x.hit_tokens
 
 
-LEAST_P_TOKEN = Rule("least_p_token", "least P-token", "PEERS.md 1.5 (least-wait-token-q); THEORY 16", tokens)
+LEAST_P_TOKEN = Rule("least_p_token", "least P-token", "least-wait-token-q; docs/sources.md#blitz-router", tokens)
 # The LMetric router takes the last of equal maxima, llm-d any; a fixed place would pile all new prompts on one
 # instance, so equal hits are drawn.
-MOST_HIT = Rule("most_hit", "longest cached prefix", "PEERS.md 1.5 (most-hit-q), 5.2", hit, pick=Pick.RANDOM)
+MOST_HIT = Rule("most_hit", "longest cached prefix", "most-hit-q; docs/sources.md#blitz-router", hit, pick=Pick.RANDOM)
 
 RULES = (LEAST_P_TOKEN, MOST_HIT)

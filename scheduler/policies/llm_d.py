@@ -1,22 +1,28 @@
 """llm-d's endpoint picker: the built-in 3/2/2 scorers, and the affinity filter with token load. Ties are uniform.
 
 Choices where the source leaves one: the queue is the router's ``waiting`` (llm-d scrapes the engine's), the prefix
-match is ``hit_tokens/prompt_tokens``, in-flight uncached tokens are ``queued_prefill_tokens``, and the filter
-compares estimated times (18,000 ms, the stored router), not the later token count (286,720, within 0.01% of the
-same).
+match is matched blocks over the full blocks of the prompt (a last block that is not full is never cached, so a fully
+cached prompt has match 1), in-flight uncached tokens are ``queued_prefill_tokens``, and the filter compares estimated
+times (18,000 ms, the stored router), not the later token count (286,720, within 0.01% of the same).
 
-Source: PEERS.md 5.1, 5.2 (scorers, default 2/2/3), 5.3 (filter).
+Source: llm-d-router at ebab687: scorers with the default weights 2/2/3, and the filter ``prefixcacheaffinity``
+(docs/sources.md#llm-d).
 """
 
 from __future__ import annotations
 
 from scheduler.domains import Domain
-from scheduler.indicators import Indicators, new_prefill_tokens, p_token
+from scheduler.indicators import Indicators, p_token
 from scheduler.ops import Number, Ops, Over
+from scheduler.policies.common import FULL_BLOCKS, missed_tokens
 from scheduler.policies.rule import Aggregates, Knob, Knobs, Pick, Rule
 
 #: In-flight tokens at which the token load score reaches 0: 128 requests of 32 Ki tokens.
 TOKEN_LOAD_MAX = 4_194_304
+
+
+def _match(x: Indicators) -> Number:
+    return x.hit_tokens / x.recalled["full_block_tokens"]
 
 
 def queue_range(_ops: Ops, over: Over, _: Knobs) -> Aggregates:
@@ -29,12 +35,13 @@ def negative_score(ops: Ops, x: Indicators, aggregates: Aggregates, knobs: Knobs
     most, spread = aggregates
     queue = ops.where(ops.eq(spread, 0), 1, (most - x.waiting) / ops.max_(spread, 1))
     free = 1 - x.kv_used_fraction
-    match = ops.min_(1, x.hit_tokens / x.prompt_tokens)
+    match = ops.min_(1, _match(x))
     return -(knobs.queue_weight * queue + knobs.kv_weight * free + knobs.prefix_weight * match)
 
 
 def _is_sticky(x: Indicators, knobs: Knobs) -> Number:
-    return x.hit_tokens >= knobs.affinity * x.prompt_tokens
+    # A quotient rounds once, as the decimal threshold did: floats and exact numbers agree.
+    return _match(x) >= knobs.affinity
 
 
 def stickiness_breaks(ops: Ops, over: Over, knobs: Knobs) -> Aggregates:
@@ -52,13 +59,13 @@ def stickiness_breaks(ops: Ops, over: Over, knobs: Knobs) -> Aggregates:
 
 
 def sticky_unless_broken(ops: Ops, x: Indicators, broken: Aggregates, knobs: Knobs) -> Number:
-    """Instances that hold at least 80% of the prompt; all if there is none or if stickiness breaks."""
+    """Instances that hold at least 80% of the full blocks; all if there is none or if stickiness breaks."""
     return ops.or_(broken, _is_sticky(x, knobs))
 
 
 def token_load(ops: Ops, x: Indicators, _: Aggregates, __: Knobs) -> Number:
     """``min(T, 4194304)``, T = in-flight uncached tokens and this request's: ``1 - T/4194304`` turned round."""
-    tokens = p_token(x.queued_prefill_tokens, new_prefill_tokens(ops, x.prompt_tokens, x.hit_tokens, 0))
+    tokens = p_token(x.queued_prefill_tokens, missed_tokens(ops, x.prompt_tokens, x.hit_tokens))
     return ops.min_(tokens, TOKEN_LOAD_MAX)
 
 
@@ -67,7 +74,7 @@ _WEIGHT = Domain(0, None, typical_high=10)
 LLM_D_DEFAULT = Rule(
     "llm_d_default",
     "queue 2, KV 2, prefix 3",
-    "PEERS.md 5.1, 5.2",
+    "llm-d-router ebab687 scorers; docs/sources.md#llm-d",
     negative_score,
     queue_range,
     pick=Pick.RANDOM,
@@ -77,11 +84,12 @@ LLM_D_DEFAULT = Rule(
         Knob("prefix_weight", 3.0, "weight of the prefix match", _WEIGHT, sweep=(1.0, 2.0, 3.0, 6.0)),
     ),
     needs=("kv_used_fraction",),
+    memory=FULL_BLOCKS,
 )
 LLM_D_AFFINITY = Rule(
     "llm_d_affinity",
     "keep prefix holders unless late, then least tokens",
-    "PEERS.md 5.2, 5.3",
+    "llm-d-router ebab687 affinity filter; docs/sources.md#llm-d",
     token_load,
     stickiness_breaks,
     sticky_unless_broken,
@@ -105,6 +113,7 @@ LLM_D_AFFINITY = Rule(
             sweep=(8_000, 15_928, 32_000),
         ),
     ),
+    memory=FULL_BLOCKS,
 )
 
 RULES = (LLM_D_DEFAULT, LLM_D_AFFINITY)

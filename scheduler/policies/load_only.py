@@ -1,4 +1,4 @@
-"""Rules that look at load alone. Source: PEERS.md 1.5 and 15."""
+"""Rules that look at load alone. Source: docs/sources.md#blitz-router."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ def batch(_ops: Ops, x: Indicators, _: Aggregates, __: Knobs) -> Number:
     return x.batch_size
 
 
-JOIN_SHORTEST_QUEUE = Rule("join_shortest_queue", "least batch size", "PEERS.md 1.5 (least-bs-q), 15", batch)
+JOIN_SHORTEST_QUEUE = Rule("join_shortest_queue", "least batch size", "least-bs-q; docs/sources.md#blitz-router", batch)
 
 RULES = (JOIN_SHORTEST_QUEUE,)

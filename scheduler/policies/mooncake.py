@@ -9,28 +9,24 @@ Choices: the threshold was tuned by hand and is not published; the default ``non
 here do not copy KV between instances, and a rule that believes they do would be weaker than its source. Estimates are
 linear in tokens. Decode instances are picked elsewhere in the paper; requests are never rejected here.
 
-Source: FAST'25 Algorithm 1; PEERS.md 9.
+Source: Mooncake, FAST'25, algorithm 1 (docs/sources.md#mooncake).
 """
 
 from __future__ import annotations
 
 from scheduler.domains import Domain
-from scheduler.indicators import Indicators, new_prefill_tokens
-from scheduler.ops import Number, Ops, Over
+from scheduler.indicators import Indicators, new_prefill_tokens, p_token
+from scheduler.ops import Number, Ops
+from scheduler.policies.common import longest_match
 from scheduler.policies.rule import Aggregates, Knob, Knobs, Rule
-
-
-def longest_match(_ops: Ops, over: Over, _: Knobs) -> Aggregates:
-    """The longest cached prefix on any instance."""
-    return over.most(lambda x: x.hit_tokens)
 
 
 def ttft(ops: Ops, x: Indicators, best: Aggregates, knobs: Knobs) -> Number:
     """Estimated time to first token [s]."""
-    own = x.prefill_s_per_token * (x.queued_prefill_tokens + x.new_prefill_tokens)
+    own = x.prefill_s_per_token * x.p_token
     if knobs.threshold is None:
         return own
-    tokens = x.queued_prefill_tokens + new_prefill_tokens(ops, x.prompt_tokens, best)
+    tokens = p_token(x.queued_prefill_tokens, new_prefill_tokens(ops, x.prompt_tokens, best))
     fetched = x.prefill_s_per_token * tokens + knobs.transfer_s_per_token * (best - x.hit_tokens)
     return ops.where(best > knobs.threshold * x.hit_tokens, fetched, own)
 
@@ -38,7 +34,7 @@ def ttft(ops: Ops, x: Indicators, best: Aggregates, knobs: Knobs) -> Number:
 MOONCAKE_MIN_TTFT = Rule(
     "mooncake_min_ttft",
     "least estimated time to first token",
-    "Mooncake (FAST'25) algorithm 1; PEERS.md 9",
+    "Mooncake, FAST'25, algorithm 1; docs/sources.md#mooncake",
     ttft,
     longest_match,
     knobs=(

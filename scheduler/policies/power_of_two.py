@@ -1,4 +1,6 @@
-"""The less loaded of two distinct instances drawn uniformly; ties go to the first drawn. Source: PEERS.md 15, 6, 22.17.
+"""The less loaded of two distinct instances drawn uniformly; ties go to the first drawn.
+
+Source: ``power_of_two`` of smg (docs/sources.md#power-of-two).
 
 Load is running + waiting requests: token usage, which smg compares where known, is not among our indicators.
 """
@@ -47,7 +49,12 @@ def load_then_order(_ops: Ops, x: Indicators, _: Aggregates, __: Knobs) -> tuple
 
 
 POWER_OF_TWO = Rule(
-    "power_of_two", "less loaded of two drawn", "PEERS.md 15", load_then_order, eligible=drawn, memory=TWO_DRAWN
+    "power_of_two",
+    "less loaded of two drawn",
+    "smg power_of_two.rs; docs/sources.md#power-of-two",
+    load_then_order,
+    eligible=drawn,
+    memory=TWO_DRAWN,
 )
 
 RULES = (POWER_OF_TWO,)

@@ -12,9 +12,11 @@ value under load (the source's 150 ms stands only until the first requests have 
 tokens. Rebalancing and replication of hot nodes are left out. Ties: lowest index, which ``min`` gives there too.
 
 Memory: :mod:`scheduler.policies.window`; persistent, so nobody owns it and old values stay valid. The clock is
-``request.arrival_s``. Prefill time is the published fit (Mistral-7B on A6000), or linear if the knob gives a rate.
+``request.arrival_s``. Prefill time is the published fit (Mistral-7B on A6000), or linear if the knob gives a rate. The
+fit's parabola for 192 to 383 tokens falls below zero from 361 on, where an instance would attract because it was used;
+there it is held at the 22 ms of the shortest prompts. An instance that joins starts with an empty window.
 
-Source: PEERS.md 8.
+Source: WukLab/preble at 8e7906a, ``global_scheduler_with_time.py`` (docs/sources.md#preble).
 """
 
 from __future__ import annotations
@@ -25,14 +27,23 @@ from typing import Any
 
 from scheduler.domains import TOKENS_MAX, Domain
 from scheduler.indicators import Indicators
-from scheduler.ops import Number, Ops, Over
+from scheduler.ops import SCALAR, Number, Ops
+from scheduler.policies.common import in_flight, longest_match, missed_tokens, widened
 from scheduler.policies.rule import Aggregates, Knob, Knobs, Memory, Rule
 from scheduler.policies.window import Window, added, expired, opened
 from scheduler.state import Request
 
+#: Prefill time of a short prompt [ms].
+_SHORTEST_MS = 22.0
+
 
 def fitted_prefill_s(tokens: int) -> float:
-    """Prefill time of the published fit [s], its attention term from 4096 tokens on only; 0 for nothing."""
+    """Prefill time of the published fit [s], its attention term from 4096 tokens on only; 0 for nothing.
+
+    Example (the parabola is -7.8 ms here):
+        >>> round(fitted_prefill_s(367) * 900, 6)
+        22.0
+    """
     if tokens <= 0:
         return 0.0
     if tokens >= 4096:
@@ -40,14 +51,14 @@ def fitted_prefill_s(tokens: int) -> float:
     elif tokens >= 384:
         ms = 0.10842571 * tokens + 4.2098
     elif tokens >= 192:
-        ms = -118 + 1.25 * tokens - 2.56e-3 * tokens * tokens
+        ms = max(_SHORTEST_MS, -118 + 1.25 * tokens - 2.56e-3 * tokens * tokens)
     else:
-        ms = 22.0
+        ms = _SHORTEST_MS
     return ms / 900  # milliseconds to seconds, and the published division by 0.9
 
 
 def _missed_prefill_s(request: Request, hit_tokens: int, knobs: Knobs) -> float:
-    missed = max(0, request.prompt_tokens - hit_tokens)
+    missed = missed_tokens(SCALAR, request.prompt_tokens, hit_tokens)
     rate = knobs.prefill_s_per_token
     return fitted_prefill_s(missed) if rate is None else float(rate * missed)
 
@@ -57,7 +68,7 @@ def _recall(
 ) -> Mapping[str, Sequence[Number]]:
     totals_ns = expired(seen, request.arrival_s - knobs.window_s).totals
     return {
-        "window_s": [total_ns / 1_000_000_000 for total_ns in totals_ns],
+        "window_s": [total_ns / 1_000_000_000 for total_ns in widened(totals_ns, len(view.running))],
         "missed_s": [_missed_prefill_s(request, hit, knobs) for hit in view.hit_tokens],
     }
 
@@ -77,11 +88,6 @@ WINDOW_COST = Memory(
 )
 
 
-def longest_match(_ops: Ops, over: Over, _: Knobs) -> Aggregates:
-    """The longest cached prefix on any instance."""
-    return over.most(lambda x: x.hit_tokens)
-
-
 def holds_longest_or_explores(ops: Ops, x: Indicators, best: Aggregates, _: Knobs) -> Number:
     """The holders of the longest match if it exceeds the rest of the prompt, else all."""
     return ops.or_(best <= x.prompt_tokens - best, ops.eq(x.hit_tokens, best))
@@ -89,14 +95,14 @@ def holds_longest_or_explores(ops: Ops, x: Indicators, best: Aggregates, _: Knob
 
 def cost(_ops: Ops, x: Indicators, _: Aggregates, knobs: Knobs) -> Number:
     """Window, decode and missed prefill [s]."""
-    decode = (x.running + x.waiting) * knobs.output_tokens * knobs.tpot_s
+    decode = in_flight(x) * knobs.output_tokens * knobs.tpot_s
     return x.recalled["window_s"] + decode + x.recalled["missed_s"]
 
 
 PREBLE = Rule(
     "preble",
     "exploit a long match, else least cost of three minutes",
-    "PEERS.md 8",
+    "Preble E2 8e7906a; docs/sources.md#preble",
     cost,
     longest_match,
     holds_longest_or_explores,

@@ -1,6 +1,6 @@
 """Product rules: ``argmin P-token x batch size`` and its named deviations.
 
-Source: LMetric (arXiv 2603.15202) section 4; PEERS.md section 1. The published router takes the lowest index among
+Source: LMetric (arXiv 2603.15202; docs/sources.md#lmetric). The published router takes the lowest index among
 equal scores, so ``ties`` is ``first`` by default.
 """
 
@@ -31,13 +31,23 @@ def product_without_self(_ops: Ops, x: Indicators, _: Aggregates, __: Knobs) -> 
     return x.p_token * (x.running + x.waiting)
 
 
-LMETRIC = Rule("lmetric", "P-token x batch size, floor one token", "LMetric section 4; PEERS.md 1.1", product)
-LMETRIC_PAPER = Rule("lmetric_paper", "the product without floor", "PEERS.md 1.1, 1.4", product_without_floor)
+LMETRIC = Rule(
+    "lmetric", "P-token x batch size, floor one token", "LMetric, arXiv 2603.15202; docs/sources.md#lmetric", product
+)
+LMETRIC_PAPER = Rule(
+    "lmetric_paper",
+    "the product without floor",
+    "blitz-router lmetric.rs; docs/sources.md#blitz-router",
+    product_without_floor,
+)
 LMETRIC_NO_QUEUE = Rule(
-    "lmetric_no_queue", "the product without queued prefill", "PEERS.md 1.1, 1.6", product_without_queue
+    "lmetric_no_queue",
+    "the product without queued prefill",
+    "llm-d-router PR 2351; docs/sources.md#lmetric-ports",
+    product_without_queue,
 )
 LMETRIC_NO_SELF = Rule(
-    "lmetric_no_self", "the product, request itself not counted", "THEORY 26; PEERS.md 1.2", product_without_self
+    "lmetric_no_self", "the product, request itself not counted", "claim idle_collapse", product_without_self
 )
 
 RULES = (LMETRIC, LMETRIC_PAPER, LMETRIC_NO_QUEUE, LMETRIC_NO_SELF)

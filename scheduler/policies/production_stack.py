@@ -4,7 +4,7 @@ Choices: load is requests in flight; ties go by endpoint URL in the source and b
 of the prompt the source falls back to session or rate, the formula here then takes the least loaded, which is no
 weaker.
 
-Source: PEERS.md 13.
+Source: vllm-project/production-stack, PR 1035 (docs/sources.md#production-stack).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def negative_score(ops: Ops, x: Indicators, aggregates: Aggregates, knobs: Knobs
 LOAD_AWARE = Rule(
     "load_aware",
     "hit ratio less relative load",
-    "PEERS.md 13 (loadaware)",
+    "production-stack PR 1035; docs/sources.md#production-stack",
     negative_score,
     total_and_size,
     knobs=(

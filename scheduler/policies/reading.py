@@ -38,6 +38,8 @@ def read(policy: Policy, ops: Ops, instances: Any) -> tuple[list[Key], list[Any]
         :func:`chosen` or :func:`best` looked at them: this function reports what the filter says.
     """
     rule, knobs = policy.rule, policy.knobs
+    if ops is ARRAY:
+        instances = _as_floats(instances)
     aggregates = rule.aggregates(ops, Over(ops, instances), knobs)
     if ops is ARRAY:
         return _read_array(policy, instances, aggregates)
@@ -45,6 +47,18 @@ def read(policy: Policy, ops: Ops, instances: Any) -> tuple[list[Key], list[Any]
     if rule.eligible is None:
         return keys, [True] * len(keys)
     return keys, [rule.eligible(ops, x, aggregates, knobs) for x in instances]
+
+
+def _as_floats(columns: Indicators) -> Indicators:
+    """Whole numbers as binary64: a product of int64 would wrap without a word."""
+    fields = {name: getattr(columns, name) for name in Indicators.__slots__ if name != "recalled"}
+    recalled = {name: _as_float(column) for name, column in columns.recalled.items()}
+    return Indicators(recalled=recalled, **{name: _as_float(column) for name, column in fields.items()})
+
+
+def _as_float(value: Any) -> Any:
+    whole = isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "iu"
+    return value.astype(np.float64) if whole else value
 
 
 def _read_array(policy: Policy, columns: Indicators, aggregates: Any) -> tuple[list[Key], list[Any]]:
@@ -127,7 +141,7 @@ def pick_index(policy: Policy, keys: Sequence[Key], eligible: Sequence[Any], rng
 def draw(weights: Sequence[Number], eligible: Sequence[Any], uniform: float) -> int:
     """Draw an index in proportion to weights >= 0 by one uniform number in [0, 1).
 
-    All weights zero: the first candidate. Source: PEERS.md 1.2 (``Select rand``).
+    All weights zero: the first candidate. Source: ``Select rand`` (docs/sources.md#blitz-router).
     """
     candidates = [i for i, condition in enumerate(eligible) if condition] or list(range(len(weights)))
     usable = {i: max(weights[i], 0) for i in candidates}
@@ -146,7 +160,10 @@ def draw(weights: Sequence[Number], eligible: Sequence[Any], uniform: float) -> 
 
 
 def softmax_weights(costs: Sequence[Number], temperature: float) -> list[float]:
-    """``exp(-c/T)`` of costs min-max normalised to [0, 1]; all equal gives equal weights. Source: PEERS.md 4.2."""
+    """``exp(-c/T)`` of costs min-max normalised to [0, 1]; all equal gives equal weights.
+
+    Source: docs/sources.md#dynamo.
+    """
     low, high = min(costs), max(costs)
     if high == low:
         return [1.0] * len(costs)

@@ -1,6 +1,7 @@
 """Taking turns: the memory is the index that comes first, and the rules that rest on it or on chance alone.
 
-Source: PEERS.md 1.5 (round-robin, random), 3 (rotating start of the scan).
+Source: ``round-robin-q`` and ``random-q`` (docs/sources.md#blitz-router), rotating start of the scan (vLLM PR 47420,
+docs/sources.md#vllm).
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def nothing(_ops: Ops, _x: Indicators, _: Aggregates, __: Knobs) -> Number:
     return 0
 
 
-ROUND_ROBIN = Rule("round_robin", "one after the other", "PEERS.md 1.5", turn, memory=ROTATION)
-RANDOM = Rule("random", "uniformly at random", "PEERS.md 1.5", nothing, pick=Pick.RANDOM)
+ROUND_ROBIN = Rule(
+    "round_robin", "one after the other", "round-robin-q; docs/sources.md#blitz-router", turn, memory=ROTATION
+)
+RANDOM = Rule("random", "uniformly at random", "random-q; docs/sources.md#blitz-router", nothing, pick=Pick.RANDOM)
 
 RULES = (ROUND_ROBIN, RANDOM)

@@ -91,12 +91,15 @@ class Memory:
         start: ``start(instance_count, knobs)`` gives the first memory.
         recall: ``recall(memory, request, view, knobs, rng)`` gives the recalled columns, one entry an instance.
         remember: ``remember(memory, request, view, chosen, knobs)`` gives the next memory.
+        kept: whether anything is remembered at all; False if the columns follow from the request alone, so that a rule
+            can be asked at any moment what it would do.
     """
 
     columns: Mapping[str, Domain]
     start: Callable[[int, Knobs], Any]
     recall: Callable[[Any, Request, Any, Knobs, random.Random], Mapping[str, Sequence[Number]]]
     remember: Callable[[Any, Request, Any, int, Knobs], Any]
+    kept: bool = True
 
 
 def no_aggregates(_ops: Ops, _over: Over, _knobs: Knobs) -> Aggregates:
@@ -111,7 +114,8 @@ class Rule:
     Args:
         name: as in ``--policy``.
         summary: one line for tables.
-        source: where the rule is written down (paper section, PEERS.md row).
+        source: where the rule is written down in at most 60 characters: paper, file or pull request with its
+            heading in docs/sources.md, or the claim it comes from.
         key: ``key(ops, indicators, aggregates, knobs)``; least wins (for ``Pick.WEIGHTED``: a weight).
         aggregates: what it needs of the whole cluster, computed once a decision.
         eligible: filter, or None.

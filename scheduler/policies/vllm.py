@@ -3,7 +3,7 @@
 All are blind to the cache. ``waiting`` is the router's (prefill not known to be done), where vLLM counts its
 scheduler's queue at the last snapshot; local bumps at dispatch are the router's accounting, with one client.
 
-Source: PEERS.md 3; 1.5 and 23 for the port.
+Source: vLLM, ``vllm/v1/engine/core_client.py`` (docs/sources.md#vllm); the port: docs/sources.md#blitz-router.
 """
 
 from __future__ import annotations
@@ -42,11 +42,17 @@ _WAITING_WEIGHT = Knob(
     sweep=(1, 2, 4, 8, 16),
 )
 
-VLLM_V1 = Rule("vllm_v1", "4 waiting + running", "PEERS.md 3 (to mid-2026)", weighted_queue, knobs=(_WAITING_WEIGHT,))
+VLLM_V1 = Rule(
+    "vllm_v1",
+    "4 waiting + running",
+    "vLLM core_client.py to mid-2026; docs/sources.md#vllm",
+    weighted_queue,
+    knobs=(_WAITING_WEIGHT,),
+)
 VLLM_V1_2026 = Rule(
     "vllm_v1_2026",
     "batch, waiting dearer as KV fills, rotating start",
-    "PEERS.md 3 (PR 47420, 49204)",
+    "vLLM PR 47420 and 49204; docs/sources.md#vllm",
     batch_and_pressure,
     knobs=(
         Knob("pressure_weight", 6, "weight of waiting under KV pressure", Domain(0, 1024), sweep=(0, 3, 6, 12)),
@@ -58,7 +64,7 @@ VLLM_V1_2026 = Rule(
 BLITZ_JSQ_WEIGHT = Rule(
     "blitz_jsq_weight",
     "4 waiting + batch, the paper's vLLM baseline",
-    "PEERS.md 1.5 (join-shortest-weight-q), 23",
+    "join-shortest-weight-q; docs/sources.md#blitz-router",
     weighted_queue_of_port,
     knobs=(_WAITING_WEIGHT,),
 )

@@ -1,12 +1,21 @@
-"""Sums over a sliding window of time, as a persistent value: the old one stays valid, a step is amortised O(1).
+"""Sums over a sliding window of time, as a persistent value: the old one stays valid, a step costs little.
 
-A queue of two linked lists (newest first, oldest first; Okasaki, Purely Functional Data Structures, 5.2) and one sum an
-instance. Amounts are whole numbers (nanoseconds, tokens), so that sums do not drift however long the window runs.
+A queue of tuples of at most ``CHUNK`` entries and one sum an instance. A step copies at most one chunk and, once in
+``CHUNK`` steps, the list of the n/CHUNK chunks; tuples do not nest deeper as the window fills, so it can be pickled and
+copied. Amounts are whole numbers (nanoseconds, tokens), so that sums do not drift however long the window runs.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import itertools
+from typing import NamedTuple
+
+from scheduler.policies.common import widened
+
+#: Entries in a full chunk.
+CHUNK = 64
+
+Entry = tuple[float, int, int]
 
 
 class Window(NamedTuple):
@@ -14,13 +23,15 @@ class Window(NamedTuple):
 
     Args:
         totals: sum of the amounts in the window, one an instance.
-        oldest: linked list ``(time_s, instance, amount, next)``, oldest first.
-        newest: the same for what came after, newest first.
+        chunks: full chunks of ``(time_s, instance, amount)``, oldest first.
+        newest: what came after them.
+        gone: how many entries at the front have left already.
     """
 
     totals: tuple[int, ...]
-    oldest: Any = None
-    newest: Any = None
+    chunks: tuple[tuple[Entry, ...], ...] = ()
+    newest: tuple[Entry, ...] = ()
+    gone: int = 0
 
 
 def opened(instance_count: int) -> Window:
@@ -30,9 +41,12 @@ def opened(instance_count: int) -> Window:
 
 def added(window: Window, time_s: float, instance: int, amount: int) -> Window:
     """The window with one more amount; times should not go back, an earlier one leaves with its neighbours."""
-    totals = list(window.totals)
+    totals = list(widened(window.totals, instance + 1))
     totals[instance] += amount
-    return Window(tuple(totals), window.oldest, (time_s, instance, amount, window.newest))
+    chunks, newest = window.chunks, (*window.newest, (time_s, instance, amount))
+    if len(newest) == CHUNK:
+        chunks, newest = (*chunks, newest), ()
+    return Window(tuple(totals), chunks, newest, window.gone)
 
 
 def expired(window: Window, before_s: float) -> Window:
@@ -42,16 +56,15 @@ def expired(window: Window, before_s: float) -> Window:
         >>> expired(added(added(opened(2), 1.0, 0, 5), 9.0, 1, 7), before_s=2.0).totals
         (0, 7)
     """
-    totals, oldest, newest = list(window.totals), window.oldest, window.newest
-    changed = False
-    while True:
-        if oldest is None and newest is not None:
-            changed = True
-            while newest is not None:
-                time_s, instance, amount, newest = newest
-                oldest = (time_s, instance, amount, oldest)
-        if oldest is None or oldest[0] >= before_s:
-            return Window(tuple(totals), oldest, newest) if changed else window
-        changed = True
-        totals[oldest[1]] -= oldest[2]
-        oldest = oldest[3]
+    totals, gone, dropped = list(window.totals), window.gone, 0
+    for chunk in itertools.chain(window.chunks, (window.newest,)):
+        while gone < len(chunk) and chunk[gone][0] < before_s:
+            _, instance, amount = chunk[gone]
+            totals[instance] -= amount
+            gone += 1
+        if gone < CHUNK:
+            break
+        gone, dropped = 0, dropped + 1
+    if (gone, dropped) == (window.gone, 0):
+        return window
+    return Window(tuple(totals), window.chunks[dropped:], window.newest, gone)

@@ -1,7 +1,7 @@
 """Cases worked out by hand, from the sources and from the definitions; each is named by what it says.
 
-Numbers in the names are those of PEERS.md section 22 (case 6 there is about the detector, 17 about draws: see the tests
-of memory). The others are arithmetic on the same two instances.
+The numbered cases are worked out from the formulas of docs/sources.md; 6, about the hot-spot bound, and 17, about
+draws, are no cases of one decision (see the tests of memory). The others are arithmetic on the same two instances.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ class Golden:
         chosen: index of the right instance.
         scores: right keys, or None where the source gives none.
         ties: right ties, or None for the chosen one alone.
-        prompt_tokens: of the request; blocks have 16 tokens, 100 output tokens are expected.
+        prompt_tokens: of the request; 100 output tokens are expected.
         columns: columns of the state; those not given are 0 for every instance.
+        block_tokens: tokens in a block.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Golden:
     ties: tuple[int, ...] | None = None
     prompt_tokens: int = 160
     columns: dict[str, Any] = field(default_factory=dict)
+    block_tokens: int = 16
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -61,7 +63,11 @@ def check(case: Golden, policy: Policy | None = None) -> None:
     columns: dict[str, Any] = dict.fromkeys(REQUIRED_COLUMNS, (0,) * count) | case.columns
     state = ClusterState(ids=tuple("ABCDEFGH"[:count]), **columns).checked()
     request = Request(
-        id=0, arrival_s=0.0, prompt_tokens=case.prompt_tokens, block_tokens=16, expected_output_tokens=100
+        id=0,
+        arrival_s=0.0,
+        prompt_tokens=case.prompt_tokens,
+        block_tokens=case.block_tokens,
+        expected_output_tokens=100,
     )
     decision, _ = decide(policy, state, request, rng=random.Random(0))
     if case.scores is not None:
@@ -78,9 +84,10 @@ def _case(
     scores: tuple[Any, ...] | None = None,
     ties: tuple[int, ...] | None = None,
     prompt_tokens: int = 160,
+    block_tokens: int = 16,
     **columns: tuple[Any, ...],
 ) -> Golden:
-    return Golden(name, policy, chosen, scores, ties, prompt_tokens, columns)
+    return Golden(name, policy, chosen, scores, ties, prompt_tokens, columns, block_tokens)
 
 
 _CACHED: dict[str, Any] = {"hit_tokens": (160, 160), "running": (30, 1)}
@@ -89,6 +96,9 @@ _QUEUE: dict[str, Any] = {"hit_tokens": (128, 0), "queued_prefill_tokens": (4000
 _VLLM: dict[str, Any] = {"waiting": (2, 0), "running": (10, 17)}
 _PAIR: dict[str, Any] = {"hit_tokens": (128, 0), "queued_prefill_tokens": (100, 0), "running": (3, 0)}
 _TAU: dict[str, Any] = {"prefill_s_per_token": (1e-3, 1e-3)}
+_BLOCKS: dict[str, Any] = {"active_blocks": (0, 0), "added_blocks": (0, 0)}
+_PARTIAL: dict[str, Any] = {"prompt_tokens": 1000, "block_tokens": 512, "hit_tokens": (512, 0)}
+_EQUAL: dict[str, Any] = {"hit_tokens": (160, 160, 160), "running": (1, 1, 1)}
 
 GOLDEN: tuple[Golden, ...] = (
     _case("01 a hit outweighs three requests", "lmetric", 1, (160, 128), hit_tokens=(0, 128), running=(0, 3)),
@@ -214,4 +224,155 @@ GOLDEN: tuple[Golden, ...] = (
     _case("least P-token", "least_p_token", 0, (132, 160), **_PAIR),
     _case("most hit", "most_hit", 0, (-128, 0), **_PAIR),
     _case("shortest queue counts waiting", "join_shortest_queue", 1, (5, 4), running=(1, 3), waiting=(3, 0)),
+    _case(
+        "dynamo's credit decays with excess prefill: 160 / (1 + 160/160)",
+        "dynamo:overlap_credit_decay=1",
+        0,
+        (10, 15),
+        queued_prefill_tokens=(0, 160),
+        hit_tokens=(0, 160),
+        **_BLOCKS,
+    ),
+    _case(
+        "dynamo's double credit stops at zero",
+        "dynamo:overlap_credit=2",
+        0,
+        (0, 4),
+        hit_tokens=(160, 48),
+        **_BLOCKS,
+    ),
+    _case(
+        "dynamo's scale is on the prefill", "dynamo:prefill_load_scale=2", 0, (10, 20), hit_tokens=(80, 0), **_BLOCKS
+    ),
+    _case(
+        "dynamo charges waiting requests too",
+        "dynamo:decode_request_weight=16",
+        0,
+        (26, 42),
+        running=(1, 0),
+        waiting=(0, 2),
+        **_BLOCKS,
+    ),
+    _case("10 a gap of 32 leaves the cache tier", "dynamo_two_tier", 1, hit_tokens=(0, 160), running=(0, 32)),
+    _case(
+        "a cached block of 512 is all of 1000 tokens that can match: two tiers",
+        "dynamo_two_tier:cache_threshold=0.6",
+        0,
+        running=(5, 0),
+        **_PARTIAL,
+    ),
+    _case(
+        "a cached block of 512 is all of 1000 tokens that can match: sticky",
+        "llm_d_affinity",
+        0,
+        queued_prefill_tokens=(9000, 0),
+        **_PARTIAL,
+    ),
+    _case(
+        "a cached block of 512 is all of 1000 tokens that can match: scorer",
+        "llm_d_default",
+        0,
+        (-7, -4),
+        kv_used_fraction=(0.0, 0.0),
+        **_PARTIAL,
+    ),
+    _case("llm-d draws among ties", "llm_d_default", 2, None, (0, 1, 2), kv_used_fraction=(0.5,) * 3, **_EQUAL),
+    _case("the affinity filter draws among ties", "llm_d_affinity", 2, (0, 0, 0), (0, 1, 2), **_EQUAL),
+    _case("most hit draws among ties", "most_hit", 2, (-160,) * 3, (0, 1, 2), **_EQUAL),
+    _case("aibrix draws among ties", "aibrix_prefix_cache", 2, ((0, -160, 1),) * 3, (0, 1, 2), **_EQUAL),
+    _case(
+        "token load counts this request's tokens",
+        "llm_d_affinity",
+        1,
+        (10_144, 9_160),
+        hit_tokens=(16, 0),
+        queued_prefill_tokens=(10_000, 9_000),
+    ),
+    _case(
+        "token load ends at 4 Mi tokens",
+        "llm_d_affinity",
+        1,
+        (4_194_304, 4_194_304),
+        (0, 1),
+        queued_prefill_tokens=(6_000_000, 5_000_000),
+    ),
+    _case(
+        "a penalty of 0 never breaks",
+        "llm_d_affinity:max_penalty_ms=0",
+        0,
+        hit_tokens=(160, 0),
+        queued_prefill_tokens=(1_000_000, 0),
+    ),
+    _case("18 s exactly do not break", "llm_d_affinity", 0, hit_tokens=(160, 0), queued_prefill_tokens=(286_704, 0)),
+    _case("a token more does", "llm_d_affinity", 1, hit_tokens=(160, 0), queued_prefill_tokens=(286_705, 0)),
+    _case(
+        "aibrix: 4 is exactly mean 2 + sample sigma 2",
+        "aibrix_prefix_cache",
+        2,
+        ((1, 0, 0), (1, 0, 2), (0, -160, 4)),
+        hit_tokens=(0, 0, 160),
+        running=(0, 2, 4),
+    ),
+    _case(
+        "aibrix: half a sigma is less",
+        "aibrix_prefix_cache:sigmas=0.5",
+        0,
+        ((1, 0, 0), (1, 0, 2), (1, 0, 4)),
+        hit_tokens=(0, 0, 160),
+        running=(0, 2, 4),
+    ),
+    _case(
+        "aibrix: equal matches go to fewer requests",
+        "aibrix_prefix_cache",
+        1,
+        ((0, -160, 3), (0, -160, 1)),
+        hit_tokens=(160, 160),
+        running=(3, 1),
+    ),
+    _case("preble's fit of 300 tokens", "preble", 0, (0.0266 / 0.9,) * 2, (0, 1), prompt_tokens=300, hit_tokens=(0, 0)),
+    _case(
+        "preble's fit of 4096 tokens",
+        "preble",
+        0,
+        ((448.32150816 - 7.37 + 15.81056 + 36.23878656) / 900,) * 2,
+        (0, 1),
+        prompt_tokens=4096,
+        hit_tokens=(0, 0),
+    ),
+    _case(
+        "preble: 2 requests x 10 tokens x 0.1 s, 100 missed x 1 ms",
+        "preble:output_tokens=10,tpot_s=0.1,prefill_s_per_token=0.001",
+        1,
+        (2.1, 0.16),
+        hit_tokens=(60, 0),
+        running=(1, 0),
+        waiting=(1, 0),
+    ),
+    _case(
+        "mooncake fetches strictly above the threshold",
+        "mooncake_min_ttft:threshold=2",
+        1,
+        (0.132, 0.096),
+        hit_tokens=(128, 64),
+        queued_prefill_tokens=(100, 0),
+        **_TAU,
+    ),
+    _case(
+        "mooncake computes a token of a full hit",
+        "mooncake_min_ttft:threshold=2",
+        0,
+        (0.001, 0.0018),
+        hit_tokens=(160, 0),
+        **_TAU,
+    ),
+    _case(
+        "bailian spreads a hundredth of a hit to one",
+        "bailian_argmax",
+        0,
+        (-0.7, 0),
+        prompt_tokens=1600,
+        hit_tokens=(16, 0),
+        context_tokens=(0, 0),
+    ),
+    _case("the paper's line weighs the cache by 0.7", "linear", 0, (0.44, 0.775), **_PAIR),
 )

@@ -187,10 +187,10 @@ def test_a_missing_column_is_named(name: str) -> None:
     request = Request(id=0, arrival_s=0.0, prompt_tokens=100)
     rule = CATALOGUE[name].with_knobs()
     if not rule.needs:
-        decide(rule, state, request)
+        decide(rule, state, request, rng=random.Random(0))
         return
     with pytest.raises(BadInput, match=f"{rule.needs[0]}.*{name}"):
-        decide(rule, state, request)
+        decide(rule, state, request, rng=random.Random(0))
 
 
 def test_a_given_kappa_needs_no_step_times() -> None:

@@ -35,7 +35,7 @@ def asked(names: list[str], chosen: int, state: ClusterState, prompt_tokens: int
 
 
 def test_a_hand_made_decision_is_judged_by_every_rule() -> None:
-    # PEERS.md 22, case 1: the product sends the request to B, which holds most of it; load alone sends it to A.
+    # 160 x 1 against 32 x 4: the product sends the request to B, which holds most of it; load alone sends it to A.
     state = ClusterState(
         ids=("A", "B"), running=(0, 3), waiting=(0, 0), queued_prefill_tokens=(0, 0), hit_tokens=(0, 128)
     )

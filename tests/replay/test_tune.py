@@ -123,3 +123,16 @@ def test_bad_input_is_named(arguments: dict[str, object], said: str) -> None:
 def test_an_objective_nobody_has_is_bad_input() -> None:
     with pytest.raises(BadInput, match="objective"):
         tune("load_aware", one_token, PLAN, objective="tpot_mean")
+
+
+def test_among_equal_points_the_first_tried_is_the_best() -> None:
+    # On a single instance every knob is idle. The default is tried first, wherever it lies in a sweep.
+    alone = Plan((), (0,), roofline_cluster(1))
+    grid = tune("load_aware", requests_of, alone, values={"beta": (0.5, 1, 2)})
+    assert [dict(point.values)["beta"] for point in grid.points] == [1.0, 0.5, 2.0]
+    assert len({point.objective for point in grid.points}) == 1
+    assert (grid.best, grid.regret) == (grid.default, 0)
+    descent = tune("bailian_argmax", requests_of, alone)
+    assert len(descent.curves) > 2
+    assert descent.settled
+    assert (descent.best, descent.regret) == (descent.default, 0)

@@ -1,13 +1,17 @@
 """A compiled rule is the rule: equal keys, and equal choices draw for draw."""
 
+import math
 import random
 from collections.abc import Mapping
+from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler.errors import BadInput
 from scheduler.ops import SCALAR
 from scheduler.policies.catalogue import CATALOGUE
 from scheduler.policies.choosing import Chooser, decide, observe
@@ -78,3 +82,17 @@ def test_a_rule_that_branches_on_an_indicator_is_refused() -> None:
     rule = Rule("bad", "", "", lambda _ops, x, _aggregates, _knobs: 1 if x.running > 2 else 0)
     with pytest.raises(TypeError, match=r"use ops\.where"):
         compile_keys(rule.with_knobs())
+
+
+@pytest.mark.parametrize("key", [lambda x: x.running == 0, lambda x: x.running != 0])
+def test_a_rule_that_compares_by_python_equality_is_refused(key: Any) -> None:
+    with pytest.raises(TypeError, match=r"use ops\.(eq|not_)"):
+        compile_keys(Rule("bad", "", "", lambda _ops, x, _aggregates, _knobs: key(x)).with_knobs())
+
+
+def test_constants_of_every_kind_compile_and_unequal_columns_do_not_pass() -> None:
+    rule = Rule("constants", "", "", lambda o, x, _a, _k: (x.running * Fraction(1, 3), o.min_(x.waiting, math.inf)))
+    keys = compile_keys(rule.with_knobs())
+    assert keys(SimpleNamespace(running=[1], waiting=[2]), 1, None, 1, {}) == [(Fraction(1, 3), 2)]
+    with pytest.raises(BadInput, match="unequal lengths"):
+        keys(SimpleNamespace(running=[1, 2], waiting=[2]), 1, None, 1, {})

@@ -47,6 +47,7 @@ VARIANTS = [
     "llm_d_affinity:max_penalty_ms=500,affinity=0.3",
     "dynamo_two_tier:cache_threshold=0.1,abs_threshold=4",
     "sglang_cache_aware:abs_threshold=4",
+    "sglang_cache_aware:abs_threshold=4,cache_threshold=0.7,rel_threshold=1.1,fallback=smallest_tree",
     "aibrix_prefix_cache:sigmas=0.5,imbalance=32",
 ]
 VALUES = dict[str, Any]
@@ -229,6 +230,30 @@ def test_every_world_chooses_alike(text: str, data: st.DataObject, seed: int) ->
         assert_close(keys, true_keys)
         if rule.pick is not Pick.WEIGHTED:
             assert_choice_close(best(keys, eligible)[0], best(true_keys, true_eligible)[0], true_keys)
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.55, 0.7, 0.8])
+def test_floats_compare_matches_as_exact_numbers_do(threshold: float) -> None:
+    for length in [*range(1, 300), 1000, 99_990, 131_070]:
+        for hit in (int(threshold * length), int(threshold * length) + 1):
+            if hit <= length:
+                assert (hit / length > threshold) == (hit > Fraction(repr(threshold)) * length)
+                assert (hit / length >= threshold) == (hit >= Fraction(repr(threshold)) * length)
+
+
+def test_load_aware_takes_no_hit_for_longer_than_the_prompt() -> None:
+    rows = [dict.fromkeys(COLUMNS, 0) | {"hit_tokens": hit} for hit in (320, 0)]  # states refuse it, quick views do not
+    request = {"prompt_tokens": 160, "expected_output_tokens": 1, "block_tokens": 16}
+    assert scalar_read(policy("load_aware"), rows, request)[0] == [(-1,), (0,)]
+
+
+def test_sglang_is_exact_at_a_threshold_that_is_not_dyadic() -> None:
+    rule = policy("sglang_cache_aware:cache_threshold=0.7")
+    zeros = dict.fromkeys(COLUMNS, 0) | {"recalled_processed": 0, "recalled_tree_tokens": 0}
+    for hit, filtered in ((63, False), (64, True)):
+        rows = [zeros | {"hit_tokens": hit}, zeros | {"running": 1}]
+        _, eligible = scalar_read(rule, rows, {"prompt_tokens": 90, "expected_output_tokens": 1, "block_tokens": 1})
+        assert eligible == [True, not filtered]
 
 
 def test_every_rule_of_the_catalogue_is_readable() -> None:

@@ -2,14 +2,15 @@
 
 import dataclasses
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from scheduler.indicators import new_prefill_tokens, p_token
-from scheduler.policies import aibrix, bailian, dynamo, llm_d, mooncake, preble, product, rotation, sglang
+from scheduler.policies import aibrix, bailian, common, dynamo, llm_d, mooncake, preble, product, rotation, sglang
 from scheduler.policies.catalogue import CATALOGUE, policy
-from scheduler.policies.rule import Policy, Rule
+from scheduler.policies.rule import Pick, Policy, Rule
 from scheduler.state import ClusterState, Request
 from scheduler.testing import laws
 from scheduler.testing.golden import GOLDEN, check
@@ -22,8 +23,11 @@ def caught_by_cases(rule: Rule) -> list[str]:
         named = policy(case.policy)
         if named.rule.name != rule.name:
             continue
+        values = dict(named.values)
+        if rule.pick is not CATALOGUE[rule.name].pick:
+            values["ties"] = rule.pick.value
         try:
-            check(case, Policy(rule, named.values))
+            check(case, Policy(rule, values))
         except AssertionError:
             failed.append(case.name)
     return failed
@@ -54,6 +58,46 @@ def flipped(name: str) -> Rule:
 
 def unfiltered(name: str) -> Rule:
     return altered(name, eligible=None)
+
+
+def with_knobs(name: str, **settled: Any) -> Rule:
+    """The rule blind to some of its knobs."""
+    original = CATALOGUE[name]
+
+    def blind(part: Callable[..., Any] | None) -> Any:
+        return part and (lambda *given: part(*given[:-1], SimpleNamespace(**(vars(given[-1]) | settled))))
+
+    return altered(
+        name, key=blind(original.key), aggregates=blind(original.aggregates), eligible=blind(original.eligible)
+    )
+
+
+def dynamo_with_credit(decayed: Callable[[Any, Any], Any], floor: bool = True) -> Rule:
+    """Dynamo's cost with another credit: ``decayed(credit, share)``, share = decay (q - min q)/L."""
+
+    def key(_o: Any, x: Any, least: Any, k: Any) -> Any:
+        share = k.overlap_credit_decay * (x.queued_prefill_tokens - (least or 0)) / x.prompt_tokens
+        prefill = x.queued_prefill_tokens + x.prompt_tokens - decayed(k.overlap_credit * x.hit_tokens, share)
+        blocks = (max(0, prefill) if floor else prefill) / x.block_tokens * k.prefill_load_scale
+        return blocks + x.active_blocks + x.added_blocks + k.decode_request_weight * (x.running + x.waiting)
+
+    return key_of("dynamo", key)
+
+
+def aibrix_with(qualifies: Callable[[Any, Any, Any, Any], Any], sign: int = 1) -> Rule:
+    """AIBrix' key with another condition ``qualifies(x, distance, k^2 sum d^2, size)`` and sign of the count."""
+
+    def key(_o: Any, x: Any, a: Any, k: Any) -> Any:
+        _, _, size, total, squares = a
+        count = x.running + x.waiting
+        good = qualifies(x, size * count - total, k.sigmas**2 * squares, size)
+        return int(not good), -x.hit_tokens if good else 0, sign * count
+
+    return key_of("aibrix_prefix_cache", key)
+
+
+def preble_with_missed(missed: Callable[[Any, Any], float]) -> Rule:
+    return key_of("preble", lambda o, x, a, k: preble.cost(o, x, a, k) - x.recalled["missed_s"] + missed(x, k))
 
 
 FAULTS: dict[str, Rule] = {
@@ -154,6 +198,71 @@ FAULTS: dict[str, Rule] = {
         ),
     ),
     "bailian: hit turned round": key_of("bailian_argmax", bailian.weight),
+    "dynamo: decay sign": dynamo_with_credit(lambda credit, share: credit / (1 - share if share != 1 else 1e-9)),
+    "dynamo: decay multiplied": dynamo_with_credit(lambda credit, share: credit * (1 + share)),
+    "dynamo: credit knob ignored": with_knobs("dynamo", overlap_credit=1.0),
+    "dynamo: scale ignored": with_knobs("dynamo", prefill_load_scale=1.0),
+    "dynamo: no floor": dynamo_with_credit(lambda credit, share: credit / (1 + share), floor=False),
+    "dynamo: weight on running only": key_of(
+        "dynamo", lambda o, x, a, k: dynamo.cost(o, x, a, k) - k.decode_request_weight * x.waiting
+    ),
+    "two tier: gap of 32 suffices": altered(
+        "dynamo_two_tier",
+        eligible=lambda o, x, a, k: o.or_(
+            a[1] - a[0] == k.abs_threshold, dynamo.holds_best_hit_or_no_cache_tier(o, x, a, k)
+        ),
+    ),
+    "two tier: match of the whole prompt": altered(
+        "dynamo_two_tier",
+        eligible=lambda o, x, a, k: common.holds_longest_or_load_decides(o, x, a, x.prompt_tokens, k),
+    ),
+    "llm-d: match of the whole prompt": key_of(
+        "llm_d_default",
+        lambda o, x, a, k: (
+            llm_d.negative_score(o, x, a, k)
+            + k.prefix_weight * x.hit_tokens * (1 / x.recalled["full_block_tokens"] - 1 / x.prompt_tokens)
+        ),
+    ),
+    "affinity: match of the whole prompt": altered(
+        "llm_d_affinity", eligible=lambda o, x, a, k: o.or_(a, x.hit_tokens >= k.affinity * x.prompt_tokens)
+    ),
+    "affinity: token load ends at 4 Ki": key_of("llm_d_affinity", lambda o, x, _a, _k: min(p0(o, x), 4194)),
+    "affinity: own tokens dropped": key_of("llm_d_affinity", lambda _o, x, _a, _k: min(x.queued_prefill_tokens, 2**22)),
+    "affinity: no end of token load": key_of("llm_d_affinity", lambda o, x, _a, _k: p0(o, x)),
+    "affinity: penalty 0 breaks": with_knobs("llm_d_affinity", max_penalty_ms=1e-9),
+    "affinity: exactly the penalty breaks": with_knobs("llm_d_affinity", max_penalty_ms=18_000 - 1e-6),
+    "aibrix: population sigma": aibrix_with(lambda x, d, s, n: x.hit_tokens > 0 and (d <= 0 or d * d * n <= s)),
+    "aibrix: strictly within sigma": aibrix_with(
+        lambda x, d, s, n: x.hit_tokens > 0 and (d <= 0 or d * d * (n - 1) < s)
+    ),
+    "aibrix: no hit suffices": aibrix_with(lambda _x, d, s, n: d <= 0 or d * d * (n - 1) <= s),
+    "aibrix: most requests among equals": aibrix_with(
+        lambda x, d, s, n: x.hit_tokens > 0 and (d <= 0 or d * d * (n - 1) <= s), sign=-1
+    ),
+    "preble: no parabola": preble_with_missed(
+        lambda x, _k: 0.022 / 0.9 if x.prompt_tokens == 300 else x.recalled["missed_s"]
+    ),
+    "preble: no attention": preble_with_missed(
+        lambda x, _k: (
+            (0.10842571 * x.prompt_tokens + 4.2098) / 900 if x.prompt_tokens == 4096 else x.recalled["missed_s"]
+        )
+    ),
+    "preble: rate not times tokens": preble_with_missed(lambda x, k: k.prefill_s_per_token or x.recalled["missed_s"]),
+    "preble: decode without output tokens": with_knobs("preble", output_tokens=1),
+    "mooncake: fetches at the threshold": with_knobs("mooncake_min_ttft", threshold=1.999),
+    "mooncake: no floor": key_of(
+        "mooncake_min_ttft",
+        lambda o, x, a, k: mooncake.ttft(o, dataclasses.replace(x, p_token=p0(o, x)), a, k),
+    ),
+    "bailian: a range is at least 0.1": key_of(
+        "bailian_argmax",
+        lambda o, x, a, k: bailian.negative_weight(o, x, a, k) * (0.1 if 0 < a[0][1] < 0.1 else 1),
+    ),
+    "line: another weight by default": with_knobs("linear", weight=0.55),
+}
+FAULTS |= {
+    f"{name}: ties to the first": altered(name, pick=Pick.FIRST)
+    for name in ("llm_d_default", "llm_d_affinity", "most_hit", "aibrix_prefix_cache")
 }
 FAULTS |= {
     f"{name}: sign flipped": flipped(name)

@@ -1,6 +1,8 @@
 """Rules that remember or draw: what they promise over many decisions, and that old memories stay what they were."""
 
+import copy
 import itertools
+import pickle
 import random
 from collections import Counter
 from typing import Any
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.policies.catalogue import CATALOGUE, policy
-from scheduler.policies.choosing import decide
+from scheduler.policies.choosing import Chooser, decide
 from scheduler.policies.preble import fitted_prefill_s
 from scheduler.policies.window import added, expired, opened
 from scheduler.state import REQUIRED_COLUMNS, ClusterState, Request
@@ -87,7 +89,7 @@ def test_random_takes_every_instance_alike() -> None:
 
 def test_bailian_draws_in_proportion_to_its_weights() -> None:
     state = idle(2, hit_tokens=(128, 0), running=(3, 0), context_tokens=(1000, 0))
-    decision, _ = decide(policy("bailian"), state, request())
+    decision, _ = decide(policy("bailian"), state, request(), rng=random.Random(0))
     assert decision.scores == pytest.approx((0.7, 0.3))
     # Binomial, n = 4000, p = 0.7: standard deviation 29; five of them.
     assert abs(choices("bailian", state, 4000, seed=2).count(0) - 2800) < 145
@@ -123,7 +125,85 @@ def test_preble_prefill_time_is_the_published_fit(tokens: int, ms: float) -> Non
     assert fitted_prefill_s(tokens) == pytest.approx(ms / 900, rel=1e-6)
 
 
-EVENTS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2), st.integers(1, 50)), max_size=40)
+def test_preble_prefill_time_is_never_below_that_of_a_short_prompt() -> None:
+    for tokens in range(192, 384):
+        published = (-118 + 1.25 * tokens - 2.56e-3 * tokens**2) / 900
+        assert fitted_prefill_s(tokens) == pytest.approx(max(0.022 / 0.9, published))
+    assert fitted_prefill_s(244) == pytest.approx(0.034587840 / 0.9)
+    assert all(fitted_prefill_s(tokens) > 0 for tokens in range(1, 5000))
+
+
+def test_preble_adds_attention_from_4096_tokens_on() -> None:
+    linear = 0.10842571 * 4096 + 4.2098
+    attention = -7.37 + 3.86e-3 * 4096 + 2.16e-6 * 4096**2
+    assert fitted_prefill_s(4095) == pytest.approx((0.10842571 * 4095 + 4.2098) / 900)
+    assert fitted_prefill_s(4096) == pytest.approx((linear + attention) / 900)
+
+
+def test_preble_is_not_drawn_to_an_instance_because_it_was_used() -> None:
+    _, memory = decide(policy("preble"), idle(2), request(0.0, 367))
+    assert decide(policy("preble"), idle(2), request(1.0, 367), memory=memory)[0].instance == 1
+
+
+def test_conductor_queues_are_not_free_after_fully_cached_prompts() -> None:
+    rule, cached = policy("aibrix_conductor"), idle(2, hit_tokens=(160, 160))
+    memory: Any = None
+    for _ in range(4):
+        _, memory = decide(rule, cached, request(), memory=memory)
+    decision, _ = decide(rule, idle(2, hit_tokens=(160, 160), running=(9, 0)), request(), memory=memory)
+    assert decision.instance == 1
+    assert decision.scores[0] - decision.scores[1] == pytest.approx(9 * (0.001 * 512**1.5 + 5))
+
+
+@pytest.mark.parametrize(
+    "text", ["sglang_cache_aware", "preble", "aibrix_conductor", "sglang_cache_aware:fallback=smallest_tree"]
+)
+def test_memory_takes_in_an_instance_that_joins(text: str) -> None:
+    rule, memory = policy(text), None
+    chooser = Chooser(rule, 2, random.Random(0))
+    for _ in range(4):
+        _, memory = decide(rule, idle(2), request(), memory=memory)
+        chooser.choose(idle(2), request())
+    grown, chosen = idle(3, running=(1, 1, 0)), []
+    for _ in range(2):
+        decision, memory = decide(rule, grown, request(), memory=memory)
+        chosen.append(decision.instance)
+        assert chooser.choose(grown, request()) == decision.instance
+    assert chosen[0] == 2
+    assert chooser.memory == memory
+
+
+def test_sglang_may_fall_back_to_the_smallest_tree() -> None:
+    small, rule = idle(2, running=(0, 3)), policy("sglang_cache_aware:fallback=smallest_tree")
+    _, memory = decide(rule, small, request())
+    # Least load would take the first again; its tree has 160 tokens.
+    assert decide(rule, small, request(), memory=memory)[0].scores == ((160, 0, 1), (0, 3, 0))
+    assert decide(rule, small, request(), memory=memory)[0].instance == 1
+    matched = idle(2, running=(0, 3), hit_tokens=(160, 160))
+    assert decide(rule, matched, request(), memory=memory)[0].scores == ((0, 0, 1), (0, 3, 0))
+    uneven = idle(2, running=(0, 65))
+    assert decide(rule, uneven, request(), memory=memory)[0].instance == 0
+    assert decide(policy("sglang_cache_aware"), small, request(), memory=memory)[0].instance == 0
+
+
+def test_a_tree_grows_by_what_was_missed() -> None:
+    rule, memory = policy("sglang_cache_aware"), None
+    _, memory = decide(rule, idle(2, hit_tokens=(112, 0)), request(), memory=memory)
+    assert memory == ((1, 0), (48, 0))
+
+
+def test_every_memory_can_be_stored_and_copied() -> None:
+    window = opened(2)
+    for time in range(3000):
+        window = added(window, time, time % 2, 1)
+    assert pickle.loads(pickle.dumps(window)) == copy.deepcopy(window) == window
+    assert expired(window, 2900).totals == (50, 50)
+    assert expired(window, 5000).totals == (0, 0)
+
+
+EVENTS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2), st.integers(1, 50)), max_size=40) | st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 2), st.integers(1, 50)), min_size=130, max_size=200
+)
 
 
 @given(EVENTS, st.integers(1, 60))

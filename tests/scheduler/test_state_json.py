@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler import BadInput, ClassTraffic, ClusterState, Request, StateFile, read_state, write_state
+from scheduler import BadInput, ClassTraffic, ClusterState, Request, StateFile, read_state, read_states, write_state
 from scheduler.domains import INSTANCE_DOMAINS
 from scheduler.testing.strategies import situations
 
@@ -65,6 +65,12 @@ def change(path: list[Any], value: Any) -> dict[str, Any]:
         (["instances"], {}, ["instances", "a JSON array"]),
         (["request", "prompt_tokens"], 0, ["request.prompt_tokens", ">= 1", "got 0"]),
         (["request", "prompt_tokens"], ..., ["request.prompt_tokens", "None"]),
+        (["request", "class"], 0, ["request.class", "a text", "got 0"]),
+        (["request", "class"], [], ["request.class", "a text"]),
+        (["request", "prompt"], 3, ["request: field", "nearest: prompt_tokens"]),
+        (["traffic"], [{"class": "c", "share": 0.5, "holder": []}], ["traffic[0]: field", "nearest: holders"]),
+        (["traffic"], [{"class": "c", "share": 0.5, "work_share": 2}], ["traffic[0].work_share", "<= 1"]),
+        (["traffic"], [{"class": "c", "share": 0.5, "holders": [["a"]]}], ["traffic[0].holders[0]", "a text"]),
         (["now_s"], -1, ["now_s", ">= 0"]),
         (["policy"], 3, ["policy", "3"]),
         (["traffic"], [{"class": "c", "share": 1.5}], ["traffic[0].share", "<= 1", "1.5"]),
@@ -80,7 +86,9 @@ def test_an_error_names_field_value_and_domain(path: list[Any], value: Any, part
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "NaN", '{"now_s": NaN}', "\x00", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "NaN", '{"now_s": NaN}', "\x00", b"\xff\xfe", "[" * 100_000, '{"a":' * 900]
+)
 def test_what_is_not_a_json_object_is_refused(text: str | bytes) -> None:
     with pytest.raises(BadInput):
         read_state(text)
@@ -105,3 +113,21 @@ def test_columns_of_unequal_length_are_refused() -> None:
         ClusterState(
             ids=("a", "b"), running=(0, 0), waiting=(0,), queued_prefill_tokens=(0, 0), hit_tokens=(0, 0)
         ).checked()
+
+
+def test_a_whole_float_becomes_an_integer() -> None:
+    read = read_state(msgspec.json.encode(change(["instances", 0, "running"], 3.0)))
+    assert (read.state.running, type(read.state.running[0])) == ((3, 1), int)
+
+
+def test_states_one_a_line_or_one_over_several_lines() -> None:
+    line = msgspec.json.encode(valid())
+    several = msgspec.json.format(line, indent=2)
+    assert b"\n" in several
+    assert read_states(several) == read_states(line) == [read_state(line)]
+    assert read_states(line + b"\n\n" + line + b"\r\n") == [read_state(line)] * 2
+    bad = msgspec.json.encode(change(["instances", 1, "running"], -1))
+    with pytest.raises(BadInput, match=r"line 3: instances\[1\]\.running"):
+        read_states(line + b"\n\n" + bad)
+    with pytest.raises(BadInput, match="state: expected one JSON object"):
+        read_states("")

@@ -1,0 +1,103 @@
+"""The examples in docs/formats.md are read by the code they describe, and its tables name every field."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import scheduler
+from replay.experiment import ReplayResult
+from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN, Summary
+from replay.traces import ReadReport, read_trace
+from replay.traces.own import OwnLine
+from scheduler.domains import INSTANCE_DOMAINS, REQUEST_DOMAINS
+from scheduler.state import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
+from scheduler.state_json import ClassTraffic
+
+PAGE = (Path(__file__).parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    """The text under a heading of the second level."""
+    return re.split(rf"^## {title}$", PAGE, flags=re.MULTILINE)[1].split("\n## ")[0]
+
+
+def example(title: str, language: str) -> str:
+    """The one code block of a language in a section."""
+    [block] = re.findall(rf"^```{language}\n(.*?)^```$", section(title), flags=re.MULTILINE | re.DOTALL)
+    return str(block)
+
+
+def rows(title: str) -> dict[str, list[str]]:
+    """The cells of each table row of a section, by every name in the first cell."""
+    found: dict[str, list[str]] = {}
+    for line in section(title).splitlines():
+        cells = [cell.strip() for cell in line.strip("| ").split("|")]
+        if line.startswith("| `"):
+            found |= dict.fromkeys(re.findall(r"`([^`]+)`", cells[0]), cells)
+    return found
+
+
+def test_the_lines_of_a_trace_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "example.jsonl"
+    path.write_text(example("Traces", "jsonl"), encoding="utf-8")
+    report = ReadReport()
+    first, second = read_trace(path, report=report)
+    assert (report.lines, report.skipped, report.links_cut) == (2, 0, 0)
+    assert (first.arrival_s, first.prompt_tokens, first.block_tokens) == (0.0, 1000, 512)
+    assert second.block_keys[:2] == first.block_keys
+    assert (second.after, second.think_s, second.session, second.group) == (0, 1.5, 3, "chat")
+
+
+def test_the_example_of_a_state_is_read_and_complete() -> None:
+    file = scheduler.read_state(example("State", "json"))
+    assert all(getattr(file.state, column) is not None for column in INSTANCE_DOMAINS)
+    assert file.policy == "lmetric"
+    assert [row.holders for row in file.traffic] == [(1,)]
+    assert scheduler.read_state(scheduler.write_state(file)) == file
+    decision, _ = scheduler.decide(scheduler.policy(file.policy), file.state, file.request)
+    assert decision.scores == (160, (96 + 32) * 4)
+
+
+def test_the_table_of_a_trace_line_names_every_field() -> None:
+    assert set(OwnLine.__struct_fields__) <= set(rows("Traces"))
+    required = {field.encode_name for field in msgspec.structs.fields(OwnLine) if field.required}
+    assert {name for name in OwnLine.__struct_fields__ if rows("Traces")[name][3] == "yes"} == required
+
+
+def test_the_table_of_a_state_names_every_field() -> None:
+    columns = {f"instances[].{name}": domain for name, domain in INSTANCE_DOMAINS.items()}
+    request = {f"request.{name}": domain for name, domain in REQUEST_DOMAINS.items()}
+    traffic = {f"traffic[].{'class' if name == 'name' else name}" for name in ClassTraffic.__struct_fields__}
+    others = {"now_s", "policy", "request.class", "instances[].id"}
+    table = rows("State")
+    assert set(table) == {*columns, *request, *traffic, *others}
+    assert {name: table[name][1] for name in (*columns, *request)} == {
+        name: domain.unit for name, domain in (columns | request).items()
+    }
+    assert {name for name in table if table[name][3] == "yes"} == {
+        "request.prompt_tokens",
+        "instances[].id",
+        *(f"instances[].{name}" for name in REQUIRED_COLUMNS),
+    }
+    assert {table[f"instances[].{name}"][3] for name in OPTIONAL_COLUMNS} == {"no"}
+
+
+def test_the_tables_of_a_result_name_every_field() -> None:
+    named = set(rows("Results"))
+    assert set(Summary.__struct_fields__) <= named
+    assert all(f"`{name}`" in section("Results") for name in ReplayResult.__struct_fields__)
+
+
+def test_the_service_objective_is_the_one_in_use() -> None:
+    words = section("Results")
+    assert f"({TTFT_BASE_S:g} s + {TTFT_S_PER_PROMPT_TOKEN * 1e6:g} ms per 1,000 tokens)" in words
+    assert f"({TPOT_LIMIT_S * 1e3:g} ms;" in words
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)]+)\)", PAGE))
+def test_links_lead_somewhere(link: str) -> None:
+    name, _, anchor = link.partition("#")
+    target = Path(__file__).parent.parent / "docs" / name
+    assert f"\n## {anchor}\n" in target.read_text(encoding="utf-8")
