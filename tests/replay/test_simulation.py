@@ -20,7 +20,16 @@ from scheduler import BadInput, Level, Request, StepTime, policy
 from scheduler.policies.catalogue import CATALOGUE
 from scheduler.state import End
 
-POLICIES = ("lmetric", "join_shortest_queue", "dynamo", "bailian", "round_robin", "marginal_delay_offset", "most_hit")
+POLICIES = (
+    "lmetric",
+    "join_shortest_queue",
+    "dynamo",
+    "bailian",
+    "round_robin",
+    "llm_d_default",
+    "vllm_v1_2026",
+    "most_hit",
+)
 
 
 @st.composite
