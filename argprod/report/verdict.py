@@ -197,6 +197,7 @@ def caveats(given: ReportInput) -> list[str]:
     notes = [
         "All numbers are simulated: they come from a cost model of the GPU, not from a measurement on one.",
         "A percentage of a comparison is the difference divided by the better of the two values.",
+        "Rules ran with the knobs shown; one that was not tuned for this traffic may do better (argprod tune).",
     ]
     seeds, close = given.seeds, f"less than {100 * EQUAL_WITHIN:g}% apart"
     if len(seeds) == 1:
@@ -205,6 +206,11 @@ def caveats(given: ReportInput) -> list[str]:
         notes.append(
             f"Means over {len(seeds)} seeds. Called equal: what is {close}, or not in the same order in every seed."
         )
+        if given.source.kind == "trace":
+            notes.append(
+                "A trace is the same for every seed: seeds change only draws and random ties, so the runs of a rule "
+                "without either are copies of one another, and agreement of seeds says nothing about other traffic."
+            )
     lost = {
         label: count
         for label in given.policies

@@ -315,3 +315,11 @@ def test_numbers_keep_three_digits() -> None:
     values = (0, 0.00012, 0.1234, 1.0, 99.9, 1234.5, -3.14159, None)
     assert [number(x) for x in values] == ["0", "1.20e-04", "0.123", "1.00", "99.9", "1,234", "-3.14", "–"]
     assert {measure.unit for measure in (TTFT[0], TPOT[0], E2E[0], GOODPUT)} == {"ms", "s", "%"}
+
+
+def test_seeds_of_a_trace_are_not_sold_as_replication() -> None:
+    given = experiment(SMALL, seeds=(0, 1))
+    assert not any("A trace is the same for every seed" in line for line in caveats(given))
+    traced = replace(given, source=replace(given.source, kind="trace"))
+    assert any("A trace is the same for every seed" in line for line in caveats(traced))
+    assert any("argprod tune" in line for line in caveats(given))
