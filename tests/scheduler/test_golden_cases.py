@@ -3,7 +3,8 @@
 import pytest
 
 from scheduler.policies.catalogue import CATALOGUE
-from scheduler.testing.golden import GOLDEN, Golden, check
+from scheduler.testing.golden import Golden, check
+from scheduler.testing.golden_cases import GOLDEN
 
 #: Rules that only draw or take turns, which test_rule_memory.py looks at. The weights of ``bailian`` are the keys of
 #: ``bailian_argmax`` turned round.

@@ -13,7 +13,8 @@ from scheduler.policies.catalogue import CATALOGUE, policy
 from scheduler.policies.rule import Pick, Policy, Rule
 from scheduler.state import ClusterState, Request
 from scheduler.testing import laws
-from scheduler.testing.golden import GOLDEN, check
+from scheduler.testing.golden import check
+from scheduler.testing.golden_cases import GOLDEN
 
 
 def caught_by_cases(rule: Rule) -> list[str]:
