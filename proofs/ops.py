@@ -33,6 +33,14 @@ def _min(a: Number, b: Number) -> Number:
     return z3.If(a <= b, a, b)
 
 
+def _floor(value: Any) -> Any:
+    return z3.ToReal(z3.ToInt(_term(value)))
+
+
+def _no_log(_value: Any) -> Any:
+    raise TypeError("solver terms have no logarithm: this formula cannot be read by Z3")
+
+
 def _total(column: Column) -> Number:
     return z3.Sum([_term(value) for value in column])
 
@@ -46,6 +54,8 @@ Z3 = Ops(
     where=_where,
     max_=_max,
     min_=_min,
+    floor=_floor,
+    log=_no_log,
     each=lambda function, instances: [function(x) for x in instances],
     least=lambda column: reduce(_min, column),
     most=lambda column: reduce(_max, column),

@@ -13,6 +13,7 @@ use ``eq``, and ``not_`` of it. The compiler refuses both mistakes with a TypeEr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,8 @@ class Ops:
         and_, or_, not_: logic on conditions.
         where: ``where(condition, a, b)`` is a if the condition holds, else b.
         max_, min_: the greater, the lesser of two numbers.
+        floor: the greatest whole number that is no greater.
+        log: the natural logarithm; solver terms have none and say so.
         each: ``each(function, instances)`` applies a function to every instance and gives a column.
         least, most, total: reduce a column over the instances.
         count: number of instances whose condition holds.
@@ -49,6 +52,8 @@ class Ops:
     where: Callable[[Any, Number, Number], Number]
     max_: Callable[[Number, Number], Number]
     min_: Callable[[Number, Number], Number]
+    floor: Callable[[Number], Number]
+    log: Callable[[Number], Number]
     each: Callable[[Callable[[Any], Number], Any], Column]
     least: Callable[[Column], Number]
     most: Callable[[Column], Number]
@@ -120,6 +125,8 @@ SCALAR = Ops(
     where=lambda condition, a, b: a if condition else b,
     max_=lambda a, b: a if a > b else b,
     min_=lambda a, b: a if a < b else b,
+    floor=math.floor,
+    log=math.log,
     each=_each_scalar,
     least=min,
     most=max,
@@ -142,6 +149,8 @@ ARRAY = Ops(
     where=np.where,
     max_=np.maximum,
     min_=np.minimum,
+    floor=np.floor,
+    log=np.log,
     each=_each_array,
     least=np.min,
     most=np.max,

@@ -89,6 +89,8 @@ _TRACE = Ops(
     where=lambda condition, a, b: _Node("({1} if {0} else {2})", condition, a, b),
     max_=_record("({0} if {0} > {1} else {1})"),
     min_=_record("({0} if {0} < {1} else {1})"),
+    floor=_record("math.floor({})"),
+    log=_record("math.log({})"),
     each=_each,
     least=_reduce("min({})"),
     most=_reduce("max({})"),
@@ -233,7 +235,7 @@ def compile_keys(policy: Policy) -> KeyFunction:
         >>> compile_keys(policy("lmetric"))(state, 160, None, 16, {})
         [160, 128]
     """
-    scope: dict[str, Any] = {"BadInput": BadInput, "Fraction": Fraction, "inf": math.inf}
+    scope: dict[str, Any] = {"BadInput": BadInput, "Fraction": Fraction, "inf": math.inf, "math": math}
     exec(compile(source_of(policy), f"<rule {policy.label}>", "exec"), scope)
     function: KeyFunction = scope["keys_of"]
     return function

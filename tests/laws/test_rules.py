@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from scheduler import formulas
 from scheduler.domains import INSTANCE_DOMAINS, REQUEST_DOMAINS, Domain
 from scheduler.errors import BadInput
+from scheduler.ops import SCALAR
 from scheduler.policies.catalogue import CATALOGUE, policy
 from scheduler.policies.choosing import decide
+from scheduler.policies.reading import chosen
 from scheduler.policies.rule import Pick, Policy
 from scheduler.state import ClusterState, Request, checked_request
 from scheduler.testing import laws
@@ -118,6 +120,18 @@ def test_exchange_rate_orders_as_the_weighted_sum(weight: float, p1: int, p2: in
     lines = [formulas.line(p, b, rate) for p, b in ((p1, b1), (p2, b2))]
     for line, total in zip(lines, sums, strict=True):
         assert line * weight / 8192 == pytest.approx(total, rel=1e-9)
+
+
+@given(st.lists(st.integers(0, 20), min_size=2, max_size=64))
+def test_a_choice_is_made_pair_by_pair(keys: list[int]) -> None:
+    everyone = [True] * len(keys)
+    for index, key in enumerate(keys):
+        pairs = [
+            chosen(SCALAR, [(keys[min(index, other)],), (keys[max(index, other)],)], [True, True], int(other < index))
+            for other in range(len(keys))
+            if other != index
+        ]
+        assert chosen(SCALAR, [(k,) for k in keys], everyone, index) == all(pairs), (index, key)
 
 
 def test_an_index_function_can_be_checked() -> None:

@@ -1,9 +1,7 @@
-"""Closed forms that rules, the detector and the derivations share; each stands here once.
+"""Delay that one request adds, and what multiplication has to do with it.
 
-Written in plain arithmetic over the operands' world (see :mod:`scheduler.ops`): numbers, arrays, symbols and terms all
-read the same lines. ``theory/`` derives exactly these functions. Letters as in the claims: ``q`` queued prefill tokens,
-``n`` new prefill tokens, ``P = q + n``, ``B`` batch size counting the request, ``tau`` engine time per prefill token,
-``gamma`` added decode step time per extra request, ``w`` price of one batch slot in prefill tokens.
+Letters: ``q`` queued prefill tokens, ``n`` new prefill tokens, ``B`` batch size counting the request, ``tau`` engine
+time per prefill token, ``gamma`` added decode step time per extra request.
 """
 
 from __future__ import annotations
@@ -52,37 +50,3 @@ def kappa(
     Source: claim ``decode_offset``, without KV reads.
     """
     return 2 * decode_s_per_request * overlap * expected_output_tokens / prefill_s_per_token
-
-
-def exchange_rate(weight: Number, token_scale: Number, batch_scale: Number) -> Number:
-    """Price of one batch slot under the convex weight: ``w = ((1 - lambda)/lambda) (P_scale/B_scale)`` [token/request].
-
-    Args:
-        weight: lambda in (0, 1], the weight of the prefill term.
-        token_scale: what the prefill term is divided by, > 0 [token].
-        batch_scale: what the batch term is divided by, > 0 [request].
-
-    Example:
-        >>> exchange_rate(0.5, 8192, 32)
-        256.0
-
-    Source: claim ``agreement_interval``, notation.
-    """
-    return (1 - weight) * token_scale / (weight * batch_scale)
-
-
-def line(tokens: Number, batch: Number, rate: Number) -> Number:
-    """The linear score ``P + w B`` [token].
-
-    Args:
-        tokens: P, > 0 [token].
-        batch: B, >= 1 [request].
-        rate: w, >= 0 [token/request].
-
-    Example:
-        >>> line(132, 4, 256)
-        1156
-
-    Source: claim ``pairwise_exchange_rate``, notation.
-    """
-    return tokens + rate * batch
