@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from replay.traces.own import OwnLine
 from scheduler.domains import INSTANCE_DOMAINS, REQUEST_DOMAINS
 from scheduler.state import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 from scheduler.state_json import ClassTraffic
+from scheduler.testing import laws
 
 PAGE = (Path(__file__).parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
 
@@ -101,3 +103,41 @@ def test_links_lead_somewhere(link: str) -> None:
     name, _, anchor = link.partition("#")
     target = Path(__file__).parent.parent / "docs" / name
     assert f"\n## {anchor}\n" in target.read_text(encoding="utf-8")
+
+
+LAWS_PAGE = (Path(__file__).parent.parent / "docs" / "laws.md").read_text(encoding="utf-8")
+
+
+def run_example(suite: str) -> None:
+    """Run the example of the page on laws with one of the suites."""
+    [block] = re.findall(r"^```python\n(.*?)^```$", LAWS_PAGE, flags=re.MULTILINE | re.DOTALL)
+    scope: dict[str, Any] = {}
+    exec(block.replace("laws.EVERY_RULE", suite), scope)
+    scope["test_my_rule"]()
+
+
+def test_the_example_of_the_laws_runs() -> None:
+    run_example("laws.EVERY_RULE")
+
+
+def test_the_example_of_the_laws_fails_the_product_as_the_page_says() -> None:
+    with pytest.raises(ExceptionGroup) as found:  # Hypothesis tells every law that is broken
+        run_example("laws.PRODUCT")
+    [message] = re.findall(r"^    AssertionError: (.*)$", LAWS_PAGE, flags=re.MULTILINE)
+    assert message in [str(fault) for fault in found.value.exceptions]
+
+
+def test_the_page_on_laws_names_every_law() -> None:
+    page = re.findall(r"^\| `(\w+)` \|", LAWS_PAGE, flags=re.MULTILINE)
+    others = {
+        "EVERY_RULE",
+        "PRODUCT",
+        "Chosen",
+        "Decide",
+        "Law",
+        "check",
+        "decide_by",
+        "from_index",
+        "product_indicators",
+    }
+    assert set(page) == set(laws.__all__) - others

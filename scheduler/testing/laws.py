@@ -7,70 +7,22 @@ A law whose premise fails on an input says nothing about it and returns.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, Protocol
+from collections.abc import Collection, Sequence
+from fractions import Fraction
 
 import msgspec
 
-from scheduler.indicators import batch_size, new_prefill_tokens, p_token
-from scheduler.ops import SCALAR
-from scheduler.policies.choosing import decide
-from scheduler.policies.rule import Policy
-from scheduler.state import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, ClusterState, Request
-
-
-class Chosen(Protocol):
-    """What a law looks at: the chosen index, and the indices that were as good."""
-
-    @property
-    def instance(self) -> int: ...  # noqa: D102
-
-    @property
-    def ties(self) -> tuple[int, ...]: ...  # noqa: D102
-
-
-#: ``decide(state, request)``: what is chosen. It must be a function of its arguments: seed it inside.
-Decide = Callable[[ClusterState, Request], Chosen]
-
-
-class _Index(msgspec.Struct, frozen=True):
-    instance: int
-    ties: tuple[int, ...]
-
-
-def decide_by(policy: Policy, seed: int = 0) -> Decide:
-    """Decisions of a policy with a fresh memory and a fixed seed."""
-    return lambda state, request: decide(policy, state, request, rng=random.Random(seed))[0]
-
-
-def from_index(choose: Callable[[ClusterState, Request], int]) -> Decide:
-    """Decisions of a function that gives an index and does not tell its ties.
-
-    Without ties known, the laws of order can accuse a rule that only broke a tie by index.
-    """
-
-    def decision(state: ClusterState, request: Request) -> Chosen:
-        index = choose(state, request)
-        return _Index(index, (index,))
-
-    return decision
-
-
-def _columns(state: ClusterState) -> dict[str, Any]:
-    names = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
-    return {name: getattr(state, name) for name in names if getattr(state, name) is not None}
-
-
-def _with(state: ClusterState, **columns: Sequence[Any]) -> ClusterState:
-    return msgspec.structs.replace(state, **{name: tuple(column) for name, column in columns.items()})
-
-
-def product_indicators(state: ClusterState, request: Request) -> list[tuple[int, int]]:
-    """``(P, B)`` of every instance: P-token with floor one token, batch size with the request."""
-    rows = zip(state.running, state.waiting, state.queued_prefill_tokens, state.hit_tokens, strict=True)
-    length = request.prompt_tokens
-    return [(p_token(q, new_prefill_tokens(SCALAR, length, hit)), batch_size(r, w)) for r, w, q, hit in rows]
+from scheduler.state import OPTIONAL_COLUMNS, ClusterState, Request
+from scheduler.testing.deciding import (
+    Chosen,
+    Decide,
+    Law,
+    columns_of,
+    decide_by,
+    from_index,
+    product_indicators,
+    with_columns,
+)
 
 
 def choice_is_one_of_the_instances(decide: Decide, state: ClusterState, request: Request) -> None:
@@ -98,8 +50,8 @@ def permuting_instances_permutes_the_choice(
         order: a permutation of the indices; instance ``order[k]`` moves to place k.
     """
     chosen = decide(state, request)
-    moved = _with(state, ids=[state.ids[i] for i in order])
-    moved = _with(moved, **{name: [column[i] for i in order] for name, column in _columns(state).items()})
+    moved = with_columns(state, ids=[state.ids[i] for i in order])
+    moved = with_columns(moved, **{name: [column[i] for i in order] for name, column in columns_of(state).items()})
     after = decide(moved, request)
     if len(chosen.ties) > 1 or len(after.ties) > 1:
         return
@@ -127,7 +79,7 @@ def rescaling_an_indicator_keeps_the_choice(
     """
     if max(state.hit_tokens) >= request.prompt_tokens:
         return
-    scaled = _with(
+    scaled = with_columns(
         state,
         queued_prefill_tokens=[q * token_factor for q in state.queued_prefill_tokens],
         hit_tokens=[hit * token_factor for hit in state.hit_tokens],
@@ -172,7 +124,7 @@ def load_elsewhere_keeps_the_choice(
     """
     chosen = decide(state, request)
     added = [0 if index == chosen.instance else more for index, more in enumerate(extra)]
-    loaded = _with(
+    loaded = with_columns(
         state,
         waiting=[w + more for w, more in zip(state.waiting, added, strict=True)],
         queued_prefill_tokens=[q + 100 * more for q, more in zip(state.queued_prefill_tokens, added, strict=True)],
@@ -181,3 +133,145 @@ def load_elsewhere_keeps_the_choice(
     assert chosen.instance in after.ties, (
         f"chose {chosen.instance}, and {after.instance} after load was added elsewhere"
     )
+
+
+def choice_is_supported_by_a_line(decide: Decide, state: ClusterState, request: Request) -> None:
+    """Some weight makes a line choose this instance too: it lies on the lower hull of the points (P, B).
+
+    A rule that breaks it takes instances that no weighted sum of P-token and batch size would take. The product keeps
+    it (claim ``product_choice_is_a_tuned_line``).
+    """
+    indicators = product_indicators(state, request)
+    chosen = decide(state, request).instance
+    tokens, batch = indicators[chosen]
+    low, high = Fraction(0), None
+    for other_tokens, other_batch in indicators:
+        if other_batch == batch:
+            assert tokens <= other_tokens, f"chose {chosen}; another with the same batch size has fewer tokens"
+            continue
+        rate = Fraction(other_tokens - tokens, batch - other_batch)  # at which the two cost the same
+        if other_batch > batch:
+            low = max(low, rate)
+        else:
+            high = rate if high is None else min(high, rate)
+    supported = high is None or (low <= high and high > 0)
+    assert supported, f"chose {chosen} of {indicators}: no weight of a batch slot makes a line choose it"
+
+
+def a_hit_buys_no_more_than_its_leverage(
+    decide: Decide, state: ClusterState, request: Request, slack: float = 1.0
+) -> None:
+    """The chosen instance's batch is at most ``slack`` times what the saved prefill is worth: ``B_k P_k <= s B_j P_j``.
+
+    With ``slack=1`` it is the product's own order (claim ``leverage_bounds_imbalance``); a rule of another form keeps
+    it for some slack, or a hit can buy any imbalance.
+
+    Args:
+        decide: under test.
+        state: what is known of the cluster.
+        request: the request at hand.
+        slack: how many times the leverage ``P_j/P_k`` is allowed, >= 1.
+    """
+    indicators = product_indicators(state, request)
+    chosen = decide(state, request).instance
+    tokens, batch = indicators[chosen]
+    for index, (other_tokens, other_batch) in enumerate(indicators):
+        assert tokens * batch <= slack * other_tokens * other_batch, (
+            f"chose {chosen} with (P, B) = {tokens, batch} over {index} with {other_tokens, other_batch}: "
+            f"{tokens * batch / (other_tokens * other_batch):.3g} times the leverage"
+        )
+
+
+def idle_instances_are_told_apart_by_cache(decide: Decide, state: ClusterState, request: Request) -> None:
+    """Where every instance is idle, the one that has to compute least is taken (claim ``idle_collapse``)."""
+    idle = with_columns(state, **{name: [0] * len(state) for name in ("running", "waiting", "queued_prefill_tokens")})
+    chosen = decide(idle, request).instance
+    hits = idle.hit_tokens
+    assert hits[chosen] == max(hits), f"chose {chosen} with {hits[chosen]} cached tokens; another has {max(hits)}"
+
+
+def every_instance_is_reached(decide: Decide, state: ClusterState, request: Request, arrivals: int) -> None:
+    """Equal requests that never end reach every instance within so many arrivals; none idles for ever.
+
+    Prefill is done at once and a reached instance then holds the whole prompt, so this is the hardest case for a rule
+    that follows the cache (claim ``cold_instance_starvation``).
+
+    Args:
+        decide: under test.
+        state: what is known of the cluster at the start.
+        request: the request that comes again and again.
+        arrivals: how many times at most.
+    """
+    reached: set[int] = set()
+    for _ in range(arrivals):
+        index = decide(state, request).instance
+        reached.add(index)
+        if len(reached) == len(state):
+            return
+        running, hits = list(state.running), list(state.hit_tokens)
+        running[index] += 1
+        hits[index] = request.prompt_tokens
+        state = with_columns(state, running=running, hit_tokens=hits)
+    missed = sorted(set(range(len(state))) - reached)
+    raise AssertionError(f"{arrivals} arrivals did not reach the instances {missed}")
+
+
+#: Laws that every rule must keep.
+EVERY_RULE: tuple[Law, ...] = (choice_is_one_of_the_instances, equal_inputs_give_equal_choices)
+#: Laws of the product; a rule that replaces it should keep them or say which it gives up.
+PRODUCT: tuple[Law, ...] = (
+    *EVERY_RULE,
+    choice_is_never_dominated,
+    choice_is_supported_by_a_line,
+    a_hit_buys_no_more_than_its_leverage,
+    idle_instances_are_told_apart_by_cache,
+)
+
+
+def check(decide: Decide, state: ClusterState, request: Request, laws: Sequence[Law] = EVERY_RULE) -> None:
+    """Check several laws on one input.
+
+    Raises:
+        AssertionError: naming the first law that is broken.
+
+    Example:
+        >>> from scheduler.policies.catalogue import policy
+        >>> state = ClusterState(ids=("A", "B"), running=(0, 200), waiting=(0, 0), queued_prefill_tokens=(0, 0),
+        ...                      hit_tokens=(144, 160))
+        >>> request = Request(id=0, arrival_s=0.0, prompt_tokens=160)
+        >>> check(decide_by(policy("lmetric")), state, request, PRODUCT)
+        >>> check(decide_by(policy("lmetric_paper")), state, request, PRODUCT)
+        Traceback (most recent call last):
+        ...
+        AssertionError: a_hit_buys_no_more_than_its_leverage: chose 1 with (P, B) = (1, 201) over 0 with (16, 1): 12.6
+        times the leverage
+    """
+    for law in laws:
+        try:
+            law(decide, state, request)
+        except AssertionError as fault:
+            raise AssertionError(f"{law.__name__}: {fault}") from None
+
+
+__all__ = [
+    "EVERY_RULE",
+    "PRODUCT",
+    "Chosen",
+    "Decide",
+    "Law",
+    "a_hit_buys_no_more_than_its_leverage",
+    "check",
+    "choice_is_never_dominated",
+    "choice_is_one_of_the_instances",
+    "choice_is_supported_by_a_line",
+    "columns_it_does_not_read_do_not_matter",
+    "decide_by",
+    "equal_inputs_give_equal_choices",
+    "every_instance_is_reached",
+    "from_index",
+    "idle_instances_are_told_apart_by_cache",
+    "load_elsewhere_keeps_the_choice",
+    "permuting_instances_permutes_the_choice",
+    "product_indicators",
+    "rescaling_an_indicator_keeps_the_choice",
+]

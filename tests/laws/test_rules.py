@@ -74,6 +74,58 @@ def test_lines_are_never_dominated(text: str, drawn: Drawn) -> None:
     laws.choice_is_never_dominated(fixed(text), *drawn)
 
 
+@pytest.mark.parametrize("text", ["lmetric", *LINES[:-1]])
+@given(drawn=situations(2, 6, loose=True))
+def test_product_and_lines_choose_on_the_lower_hull(text: str, drawn: Drawn) -> None:
+    laws.choice_is_supported_by_a_line(fixed(text), *drawn)
+
+
+@given(drawn=situations(2, 6, loose=True))
+def test_the_product_keeps_all_its_laws(drawn: Drawn) -> None:
+    laws.check(fixed("lmetric"), *drawn, laws.PRODUCT)
+
+
+@pytest.mark.parametrize("text", ["lmetric", "join_shortest_queue", "marginal_delay_offset:kappa=64"])
+@pytest.mark.parametrize("count", [2, 5])
+def test_every_instance_is_reached_within_its_leverage(text: str, count: int) -> None:
+    state = ClusterState(
+        ids=tuple("ABCDE"[:count]),
+        running=(0,) * count,
+        waiting=(0,) * count,
+        queued_prefill_tokens=(0,) * count,
+        hit_tokens=(1024, *(0,) * (count - 1)),
+    )
+    request = Request(id=0, arrival_s=0.0, prompt_tokens=1088)
+    laws.every_instance_is_reached(fixed(text), state, request, 1088 * count)
+    with pytest.raises(AssertionError, match="did not reach"):
+        laws.every_instance_is_reached(fixed("most_hit:ties=first"), state, request, 1088 * count)
+
+
+#: Rules that break a law of the product, with a state that shows it: (policy, law, hits, running).
+BREAKERS = [
+    ("lmetric_paper", laws.a_hit_buys_no_more_than_its_leverage, (160, 144), (200, 0)),
+    ("lmetric_no_self", laws.idle_instances_are_told_apart_by_cache, (0, 128), (0, 0)),
+    ("join_shortest_queue", laws.idle_instances_are_told_apart_by_cache, (0, 128), (0, 0)),
+    ("most_hit", laws.a_hit_buys_no_more_than_its_leverage, (160, 144), (200, 0)),
+    ("least_p_token", laws.a_hit_buys_no_more_than_its_leverage, (160, 144), (200, 0)),
+    ("aibrix_prefix_cache", laws.choice_is_supported_by_a_line, (0, 16, 0, 0, 160), (2, 5, 3, 3, 10)),
+]
+
+
+@pytest.mark.parametrize(("text", "law", "hits", "running"), BREAKERS)
+def test_a_law_is_broken_by_a_rule_that_lacks_it(
+    text: str, law: laws.Law, hits: tuple[int, ...], running: tuple[int, ...]
+) -> None:
+    zeros = (0,) * len(hits)
+    state = ClusterState(
+        ids=tuple("ABCDE"[: len(hits)]), running=running, waiting=zeros, queued_prefill_tokens=zeros, hit_tokens=hits
+    )
+    request = Request(id=0, arrival_s=0.0, prompt_tokens=160, block_tokens=16)
+    law(fixed("lmetric"), state, request)
+    with pytest.raises(AssertionError, match=law.__name__):
+        laws.check(fixed(text), state, request, [law])
+
+
 @given(situations(2, 6, loose=True), st.integers(2, 9), st.integers(2, 9))
 def test_product_is_scale_free(drawn: Drawn, token_factor: int, batch_factor: int) -> None:
     laws.rescaling_an_indicator_keeps_the_choice(fixed("lmetric"), *drawn, token_factor, batch_factor)
