@@ -14,13 +14,14 @@ export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow check bench lock clean setup
+.PHONY: help demo test test-slow check claims bench lock clean setup
 
 help:
 	@echo "make demo       replay generated workloads under six rules, write a report"
 	@echo "make test       the tests, without the slow ones; ARGPROD_TRACES=FOLDER adds those on public traces"
 	@echo "make test-slow  the slow tests"
-	@echo "make check      format, lint, types, layers, public names"
+	@echo "make check      format, lint, types, layers, public names, derivations and proofs"
+	@echo "make claims     the evidence of every claim: derivations, proofs, property tests"
 	@echo "make bench      measured ratios against peers"
 	@echo "make lock       solve the locked versions again (UPGRADE=1 takes the newest)"
 	@echo "make clean      remove environments, caches and results"
@@ -43,7 +44,11 @@ check: $(VENV)/.ready
 	@echo "check: types" && $(BIN)/mypy --no-error-summary $(CHECKED)
 	@echo "check: layers" && { answer=$$($(BIN)/lint-imports 2>&1) || { echo "$$answer"; exit 1; }; }
 	@echo "check: public names" && $(BIN)/python -m argprod.public_names --check
+	@echo "check: claims" && { answer=$$($(BIN)/argprod claims --check --no-tests 2>&1) || { echo "$$answer"; exit 1; }; }
 	@echo "check: all fine"
+
+claims: $(VENV)/.ready
+	@$(BIN)/argprod claims --check
 
 bench: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
@@ -87,7 +92,7 @@ lock:
 	&& solve() { "$$tool/venv/bin/uv" --no-config pip compile --quiet pyproject.toml --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header $(if $(UPGRADE),--upgrade) "$$@"; } \
 	&& solve --output-file requirements/core.lock \
-	&& solve --extra full --extra testing --extra dev --constraint requirements/core.lock --output-file requirements/dev.lock
+	&& solve --extra full --extra testing --extra second-opinion --extra dev --constraint requirements/core.lock --output-file requirements/dev.lock
 	@echo "wrote requirements/core.lock and requirements/dev.lock"
 
 clean:

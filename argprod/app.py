@@ -7,9 +7,13 @@ from typing import Annotated
 import typer
 
 import argprod
+from argprod.claims_command import claims_command
 from argprod.demo_command import demo_command
+from argprod.derive_command import derive_command
 from argprod.policies_command import policies_command, workloads_command
+from argprod.prove_command import prove_command
 from argprod.replay_command import replay_command
+from argprod.search_command import search_command
 from argprod.tune_command import tune_command
 
 app = typer.Typer(
@@ -23,6 +27,10 @@ app = typer.Typer(
 app.command("demo")(demo_command)
 app.command("replay")(replay_command)
 app.command("tune")(tune_command)
+app.command("derive")(derive_command)
+app.command("prove")(prove_command)
+app.command("claims")(claims_command)
+app.command("search")(search_command)
 app.command("policies")(policies_command)
 app.command("workloads")(workloads_command)
 

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from proofs.proving import ProofFailed, Refuted, Undecided
+from proofs.proving import ProofFailed, Refuted, Undecided, Vacuous
 from proofs.theorem import Theorem, all_theorems, check_theorem
 from theory.derivation import DerivationFailed, all_derivations
 from theory.registry import Claim, Status
@@ -112,6 +112,7 @@ def run_evidence(claim: Claim) -> Checked:
             undecided = True
             problems.append(f"{place}: {fault}")
         except ProofFailed as fault:
+            undecided = undecided or (isinstance(fault, Vacuous) and fault.undecided)
             problems.append(f"{place}: {_kind(fault)}{fault}")
     problems += _against_theorems(claim, stated)
     seconds = time.perf_counter() - begin
@@ -182,16 +183,20 @@ def check_claims(
     claims: Mapping[str, Claim],
     *,
     properties: bool = True,
+    whole: bool = True,
     jobs: int = 1,
     on_done: Callable[[Checked], None] = lambda _checked: None,
+    before_properties: Callable[[], None] = lambda: None,
 ) -> list[Checked]:
     """Check the evidence of claims, and that registry and tree name the same things.
 
     Args:
-        claims: the whole registry; problems of the tree come under the empty id.
+        claims: what to check.
         properties: False leaves the property tests to ``make test``.
+        whole: True if these are all claims: then what the tree has and no claim names is a problem too.
         jobs: processes.
         on_done: called as each claim's derivation and proof are done.
+        before_properties: called once, before the property tests.
 
     Returns:
         One entry a claim in the order of the registry, and one more with the empty id if the tree holds more than the
@@ -204,7 +209,10 @@ def check_claims(
             found[future.result().id] = future.result()
             on_done(future.result())
     more = registration_problems(claims)
+    if not whole:
+        more.pop("", None)
     if properties:
+        before_properties()
         for name, problems in run_properties(list(claims.values())).items():
             more.setdefault(name, []).extend(problems)
     checked = [_with_problems(found[name], more.get(name, ())) for name in claims]

@@ -1,26 +1,47 @@
 """Proofs about the rules that run, the search for counterexamples, and the counterexamples found.
 
-``Z3`` reads a rule as solver terms; each term comes with its domain as premises.
+``Z3`` reads a rule as solver terms; each term comes with its domain as premises. :func:`prove` states one proof;
+:class:`Theorem` is a proof as data, with the faults that must make it fail (``proofs.theorems`` has them all).
+``proofs.search`` finds states.
 
 Example:
     No state gives the score 0, whatever is cached and queued:
 
-    >>> import z3
-    >>> from scheduler.indicators import indicators_of
+    >>> from proofs.cluster import observed, scores
     >>> from scheduler.policies.catalogue import policy
-    >>> from scheduler.policies.reading import exact, read
-    >>> (instance, premises_of_instance), (request, premises_of_request) = instance_terms(0), request_terms()
-    >>> wanted = ("running", "waiting", "queued_prefill_tokens", "hit_tokens")
-    >>> seen = {name: instance[name] for name in wanted}
-    >>> x = indicators_of(Z3, prompt_tokens=request["prompt_tokens"], **seen)
-    >>> [(key,)], _ = read(exact(policy("lmetric")), Z3, [x])
-    >>> solver = z3.Solver()
-    >>> solver.add(*premises_of_instance, *premises_of_request, key <= 0)
-    >>> solver.check()
-    unsat
+    >>> instances, domains = observed(1)
+    >>> [score] = scores(policy("lmetric"), instances)
+    >>> prove(score > 0, given=domains)
+
+    Without the floor of one token there is one:
+
+    >>> [score] = scores(policy("lmetric_paper"), instances)
+    >>> try:
+    ...     prove(score > 0, given=domains)
+    ... except Refuted as fault:
+    ...     print(fault.model["hit_tokens_0"] == fault.model["prompt_tokens"])
+    True
 """
 
 from proofs.ops import Z3
+from proofs.proving import ProofFailed, Refuted, Undecided, Vacuous, prove, satisfy
 from proofs.terms import instance_terms, number, premises, request_terms, terms_of
+from proofs.theorem import Theorem, all_theorems, check_theorem
 
-__all__ = ["Z3", "instance_terms", "number", "premises", "request_terms", "terms_of"]
+__all__ = [
+    "Z3",
+    "ProofFailed",
+    "Refuted",
+    "Theorem",
+    "Undecided",
+    "Vacuous",
+    "all_theorems",
+    "check_theorem",
+    "instance_terms",
+    "number",
+    "premises",
+    "prove",
+    "request_terms",
+    "satisfy",
+    "terms_of",
+]

@@ -45,7 +45,16 @@ class Undecided(ProofFailed):
 
 
 class Vacuous(ProofFailed):
-    """No state was found in which all premises hold."""
+    """No state was found in which all premises hold.
+
+    Args:
+        message: what is wrong.
+        undecided: True if the solver did not know, False if it showed that there is none.
+    """
+
+    def __init__(self, message: str, *, undecided: bool = False) -> None:
+        super().__init__(message)
+        self.undecided = undecided
 
 
 def value_of(term: Any) -> Fraction | bool | str:
@@ -116,7 +125,7 @@ def prove(claim: Any, *, given: Sequence[Any] = (), timeout_ms: int = TIMEOUT_MS
         if satisfy(given, timeout_ms=timeout_ms) is None:
             raise Vacuous("the premises exclude each other")
     except Undecided as fault:
-        raise Vacuous(f"the premises were not shown satisfiable: {fault}") from None
+        raise Vacuous(f"the premises were not shown satisfiable: {fault}", undecided=True) from None
     model = satisfy([*given, z3.Not(claim)], timeout_ms=timeout_ms)
     if model is not None:
         raise Refuted(model)

@@ -13,11 +13,12 @@ from typing import Any
 import z3
 
 from scheduler.domains import INSTANCE_DOMAINS, REQUEST_DOMAINS, Domain
+from scheduler.ops import as_written
 
 
 def number(value: int | float | Fraction) -> Any:
     """The exact Z3 constant of a number; a float means the decimal that Python prints for it."""
-    fraction = Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
+    fraction = as_written(value)
     return z3.Q(fraction.numerator, fraction.denominator)
 
 

@@ -35,7 +35,7 @@ class Theorem:
         reached: conditions by name that must be satisfiable with the premises; write the bound with equality here.
         without: for a premise, a state that shows it is needed (checked, not trusted), where the solver finds none.
         bound: empty if the theorem holds for all values, else the bound in words ("2 to 4 instances").
-        refuted: True if the claim is false and the point is to show it: a state must be found.
+        refuted: True if the claim is false and the point is to show it: a state must be found, with all premises.
         timeout_ms: time for each question [ms].
     """
 
@@ -101,6 +101,8 @@ def check_premise_is_needed(stated: Theorem, name: str) -> None:
         prove(stated.claim, given=rest, timeout_ms=stated.timeout_ms)
     except Refuted:
         return
+    except Undecided as fault:
+        raise Undecided(f"whether the premise {name!r} is needed: {fault}") from None
     raise ProofFailed(f"the premise {name!r} is not needed: the claim holds without it")
 
 
@@ -114,6 +116,8 @@ def check_fault_is_caught(stated: Theorem, name: str) -> None:
         prove(stated.faults[name], given=stated.premises(), timeout_ms=stated.timeout_ms)
     except Refuted:
         return
+    except Undecided as fault:
+        raise Undecided(f"the seeded fault {name!r}: {fault}") from None
     raise ProofFailed(f"the seeded fault {name!r} passes")
 
 
@@ -123,7 +127,11 @@ def check_is_reached(stated: Theorem, name: str) -> None:
     Raises:
         ProofFailed: if there is none or the solver does not know.
     """
-    if satisfy([*stated.premises(), stated.reached[name]], timeout_ms=stated.timeout_ms) is None:
+    try:
+        model = satisfy([*stated.premises(), stated.reached[name]], timeout_ms=stated.timeout_ms)
+    except Undecided as fault:
+        raise Undecided(f"whether {name!r} is reached: {fault}") from None
+    if model is None:
         raise ProofFailed(f"no state reaches {name!r}")
 
 
@@ -141,7 +149,7 @@ def check_theorem(stated: Theorem) -> None:
     if not stated.faults and not stated.refuted:
         raise ProofFailed("it has no seeded fault: a proof that cannot fail is a defect")
     check_claim(stated)
-    for name in stated.given:
+    for name in () if stated.refuted else stated.given:  # a state refutes the claim without a premise, too
         check_premise_is_needed(stated, name)
     for name in stated.faults:
         check_fault_is_caught(stated, name)

@@ -17,7 +17,8 @@ from typing import Any
 
 from scheduler.errors import BadInput
 
-#: Far above any prompt or queue seen (128 Ki tokens, 256 requests); keeps products exact in binary64.
+#: Far above any prompt or queue seen (128 Ki tokens, 256 requests). Products within them are exact in binary64 or, with
+#: both counts at their limit, so far apart that their order is (claim ``float_product_choice_is_exact``).
 TOKENS_MAX = 2**31
 REQUESTS_MAX = 2**20
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,16 @@ import numpy as np
 Number = Any
 #: The values of all instances: a list of numbers, one array, or a traced column.
 Column = Any
+
+
+def as_written(value: int | float | Fraction) -> Fraction:
+    """The exact number that was meant: a float stands for the decimal that Python prints for it.
+
+    Example:
+        >>> as_written(0.7), as_written(3)
+        (Fraction(7, 10), Fraction(3, 1))
+    """
+    return Fraction(repr(float(value))) if isinstance(value, float) else Fraction(value)
 
 
 @dataclass(frozen=True, slots=True)

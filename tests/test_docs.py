@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import Phase, settings
 
 import scheduler
 from replay.experiment import ReplayResult
@@ -113,7 +114,7 @@ def run_example(suite: str) -> None:
     [block] = re.findall(r"^```python\n(.*?)^```$", LAWS_PAGE, flags=re.MULTILINE | re.DOTALL)
     scope: dict[str, Any] = {}
     exec(block.replace("laws.EVERY_RULE", suite), scope)
-    scope["test_my_rule"]()
+    settings(phases=set(Phase) - {Phase.explain})(scope["test_my_rule"])()
 
 
 def test_the_example_of_the_laws_runs() -> None:

@@ -30,6 +30,14 @@ class Step:
     text: str
     expression: Any
 
+    def unicode(self) -> str:
+        """The expression for a terminal."""
+        return str(sp.pretty(self.expression, use_unicode=True, wrap_line=False))
+
+    def latex(self) -> str:
+        """The expression for the book."""
+        return str(sp.latex(self.expression))
+
 
 @dataclass
 class Derivation:
@@ -112,7 +120,7 @@ class Derivation:
         lines += [f"  {sp.pretty(symbol, use_unicode=True)}: {meaning}" for symbol, meaning in self.symbols.items()]
         lines += [""] if self.symbols else []
         for number, step in enumerate(self.steps, 1):
-            lines += [f"{number}. {step.text}", sp.pretty(step.expression, use_unicode=True, wrap_line=False)]
+            lines += [f"{number}. {step.text}", step.unicode()]
         return "\n".join(line.rstrip() for text in lines for line in text.split("\n"))
 
     def latex(self) -> str:
@@ -121,7 +129,7 @@ class Derivation:
         lines += [f"- ${sp.latex(symbol)}$: {meaning}" for symbol, meaning in self.symbols.items()]
         lines += [""] if self.symbols else []
         for number, step in enumerate(self.steps, 1):
-            lines += [f"{number}. {step.text}", "", f"   $${sp.latex(step.expression)}$$", ""]
+            lines += [f"{number}. {step.text}", "", f"   $${step.latex()}$$", ""]
         return "\n".join(lines).rstrip()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,29 +68,24 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     budget_s: float = 5.0
 
 
-def read_claims(texts: Iterable[str]) -> dict[str, Claim]:
-    """Read the tables of one or several TOML texts.
+def read_claims(text: str) -> dict[str, Claim]:
+    """Read the tables of a TOML text.
 
     Raises:
         BadInput: naming the claim, the field and what was expected.
 
     Example:
         >>> text = '[claim.sky_is_blue]' + chr(10) + 'statement = "It is."' + chr(10) + 'status = "open"'
-        >>> read_claims([text])["sky_is_blue"].status
+        >>> read_claims(text)["sky_is_blue"].status
         <Status.OPEN: 'open'>
     """
-    claims: dict[str, Claim] = {}
-    for text in texts:
-        try:
-            tables: Mapping[str, Any] = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as fault:
-            raise BadInput("claims.toml", text[:40], "a TOML file", str(fault)) from None
-        if set(tables) - {"claim"}:
-            raise BadInput("claims.toml", sorted(set(tables) - {"claim"}), "tables [claim.NAME] only")
-        for name, fields in tables.get("claim", {}).items():
-            if name in claims:
-                raise BadInput(f"claim {name}", name, "a name no other claim has")
-            claims[name] = _claim(name, fields)
+    try:
+        tables: Mapping[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as fault:  # a name that is used twice is one, too
+        raise BadInput("claims.toml", text[:40], "a TOML file", str(fault)) from None
+    if set(tables) - {"claim"}:
+        raise BadInput("claims.toml", sorted(set(tables) - {"claim"}), "tables [claim.NAME] only")
+    claims = {name: _claim(name, fields) for name, fields in tables.get("claim", {}).items()}
     return dict(sorted(claims.items(), key=lambda item: (item[1].number is None, item[1].number or 0)))
 
 
@@ -121,7 +116,7 @@ def claims() -> dict[str, Claim]:
         >>> claims()["coverage_law"].number
         18
     """
-    return read_claims(path.read_text(encoding="utf-8") for path in sorted(PATH.parent.glob("claims*.toml")))
+    return read_claims(PATH.read_text(encoding="utf-8"))
 
 
 def claim(name: str) -> Claim:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from scheduler.indicators import Indicators
-from scheduler.ops import ARRAY, Number, Ops, Over
+from scheduler.ops import ARRAY, Number, Ops, Over, as_written
 from scheduler.policies.rule import Pick, Policy
 
 Key = tuple[Number, ...]
@@ -77,8 +77,7 @@ def exact(policy: Policy) -> Policy:
     A knob means the decimal that was written: 0.7 becomes 7/10, not the nearest binary fraction.
     """
     values = {
-        name: Fraction(repr(value)) if isinstance(value, int | float) else value
-        for name, value in policy.values.items()
+        name: as_written(value) if isinstance(value, int | float) else value for name, value in policy.values.items()
     }
     return Policy(policy.rule, values)
 

@@ -12,6 +12,8 @@ from fractions import Fraction
 
 import msgspec
 
+from scheduler import formulas
+from scheduler.ops import SCALAR
 from scheduler.state import OPTIONAL_COLUMNS, ClusterState, Request
 from scheduler.testing.deciding import (
     Chosen,
@@ -66,7 +68,7 @@ def choice_is_never_dominated(decide: Decide, state: ClusterState, request: Requ
     chosen = decide(state, request).instance
     tokens, batch = indicators[chosen]
     for index, (other_tokens, other_batch) in enumerate(indicators):
-        worse = other_tokens <= tokens and other_batch <= batch and (other_tokens, other_batch) != (tokens, batch)
+        worse = formulas.dominates(SCALAR, other_tokens, other_batch, tokens, batch)
         assert not worse, f"chose {chosen} with (P, B) = {tokens, batch}; {index} has {other_tokens, other_batch}"
 
 

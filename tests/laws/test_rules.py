@@ -80,6 +80,7 @@ def test_product_and_lines_choose_on_the_lower_hull(text: str, drawn: Drawn) -> 
     laws.choice_is_supported_by_a_line(fixed(text), *drawn)
 
 
+@settings(max_examples=50)
 @given(drawn=situations(2, 6, loose=True))
 def test_the_product_keeps_all_its_laws(drawn: Drawn) -> None:
     laws.check(fixed("lmetric"), *drawn, laws.PRODUCT)

@@ -29,7 +29,7 @@ def test_the_claim_follows_from_its_premises(short: str) -> None:
     check_claim(STATED[short][1])
 
 
-@pytest.mark.parametrize("case", cases(lambda stated: stated.given), ids=ids)
+@pytest.mark.parametrize("case", cases(lambda stated: () if stated.refuted else stated.given), ids=ids)
 def test_each_premise_is_needed(case: tuple[str, str]) -> None:
     check_premise_is_needed(STATED[case[0]][1], case[1])
 

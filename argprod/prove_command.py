@@ -1,0 +1,132 @@
+"""``argprod prove``: the theorems of claims, one line each, with what was asked of the solver."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from scheduler.domains import Domain
+from scheduler.errors import BadInput
+
+if TYPE_CHECKING:  # theory and proofs load SymPy and Z3, which other commands do not need
+    from proofs.theorem import Theorem
+    from theory.registry import Claim
+
+Names = Annotated[list[str] | None, typer.Argument(help="Claims; default: all that have proofs.", show_default=False)]
+TimeoutS = Annotated[float | None, typer.Option("--timeout-s", help="Time for each question [s]; default: by theorem.")]
+SmtLib = Annotated[
+    Path | None,
+    typer.Option("--smtlib", help="Also write every question as SMT-LIB into this folder.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")]
+
+_TIMEOUT = Domain(0, 3600, unit="s", low_open=True)
+_COLORS = {"proved": "green", "bounded": "cyan", "refuted": "yellow"}
+
+
+def prove_command(
+    claims: Names = None, timeout_s: TimeoutS = None, smtlib: SmtLib = None, as_json: AsJson = False
+) -> None:
+    """Prove the theorems of claims with Z3: claim, premises needed, seeded faults caught, bounds reached."""
+    from theory.registry import claim as read_claim
+    from theory.registry import claims as read_claims
+
+    if timeout_s is not None:
+        _TIMEOUT.check("--timeout-s", timeout_s)
+    chosen = [read_claim(name) for name in claims] if claims else [c for c in read_claims().values() if c.proof]
+    for claim in chosen:
+        if not claim.proof:
+            raise BadInput("claim", claim.id, "a claim that has a proof", f"it is {claim.status.value}")
+    if smtlib is not None:
+        _folder(smtlib)
+    console = Console(highlight=False)
+    results = []
+    for row, stated in _proved(chosen, timeout_s):
+        results.append(row)
+        if not as_json:
+            console.print(_line(row), soft_wrap=True)
+        if smtlib is not None:
+            _write_smtlib(smtlib, row["place"], stated)
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode({"theorems": results})).decode())
+    if any(row["problem"] for row in results):
+        raise typer.Exit(3)
+
+
+def _proved(chosen: Sequence[Claim], timeout_s: float | None) -> Iterator[tuple[dict[str, Any], Theorem]]:
+    """Check one theorem after the other; a timeout is ``undecided``, never ``proved``."""
+    import dataclasses
+
+    from proofs.proving import ProofFailed, Undecided, Vacuous
+    from proofs.theorem import all_theorems, check_theorem
+
+    theorems = all_theorems()
+    for claim in chosen:
+        for place in claim.proof:
+            begin = time.perf_counter()
+            stated = theorems[place]()
+            if timeout_s is not None:
+                stated = dataclasses.replace(stated, timeout_ms=max(1, round(1000 * timeout_s)))
+            status = "refuted" if stated.refuted else "bounded" if stated.bound else "proved"
+            problem = ""
+            try:
+                check_theorem(stated)
+            except Undecided as fault:
+                status, problem = "undecided", str(fault)
+            except Vacuous as fault:
+                status, problem = "undecided" if fault.undecided else "vacuous", str(fault)
+            except ProofFailed as fault:
+                status, problem = "failed", str(fault)
+            facts = {
+                "claim": claim.id,
+                "place": place,
+                "status": status,
+                "bound": stated.bound,
+                "premises": list(stated.given),
+                "faults": list(stated.faults),
+                "reached": list(stated.reached),
+                "seconds": round(time.perf_counter() - begin, 3),
+                "problem": problem,
+            }
+            yield facts, stated
+
+
+def _line(row: dict[str, Any]) -> str:
+    color = _COLORS.get(row["status"], "red")
+    words = [f"[{color}]{row['status']}[/{color}]", escape(row["place"].partition("theorems/")[2])]
+    counts = [(len(row["premises"]), "premise", "needed"), (len(row["faults"]), "fault", "caught")]
+    counts.append((len(row["reached"]), "bound", "reached"))
+    if not row["problem"]:
+        words += [f"{count} {name}{'s' if count > 1 else ''} {verb}," for count, name, verb in counts if count]
+    words.append(f"{row['seconds']:.2f} s")
+    if row["bound"]:
+        words.append(f"({escape(row['bound'])})")
+    if row["problem"]:
+        words.append(f"\n  {escape(row['problem'])}")
+    return " ".join(words)
+
+
+def _folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise BadInput("--smtlib", str(path), "a folder that can be written", fault.strerror or "") from None
+
+
+def _write_smtlib(folder: Path, place: str, stated: Theorem) -> None:
+    from proofs.smtlib import export
+
+    stem = place.partition("theorems/")[2].replace(".py:", ".").replace("/", ".")
+    for name, text in export(stated).items():
+        file = folder / f"{stem}.{name}.smt2"
+        try:
+            file.write_text(text, encoding="utf-8")
+        except OSError as fault:
+            raise BadInput("--smtlib", str(file), "a file that can be written", fault.strerror or "") from None

@@ -1,0 +1,174 @@
+"""Naming a rule: one of the catalogue, or your own as ``module:function``; and refusing what no solver can read.
+
+Your own may be a :class:`scheduler.Rule`, or a key function ``f(ops, x, aggregates, knobs)``; what it reads is found
+out by reading it once. Modules are looked for in the current folder too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import z3
+
+from proofs.ops import Z3
+from scheduler.errors import BadInput
+from scheduler.indicators import indicators_of
+from scheduler.policies.catalogue import CATALOGUE
+from scheduler.policies.catalogue import policy as read_policy
+from scheduler.policies.compiled import source_of
+from scheduler.policies.reading import read
+from scheduler.policies.rule import Policy, Rule
+from scheduler.state import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, ClusterState, Request
+
+#: Short names for costs.
+ALIASES = {"product": "lmetric", "line": "linear:form=p_token"}
+_OPTIONAL = (*(name for name in OPTIONAL_COLUMNS if name != "updated_s"), "expected_output_tokens")
+_EXPECTED = "plain arithmetic over the operations that it is handed"
+#: What goes wrong when a rule does to a term what only a number can do.
+_UNREADABLE = (TypeError, AttributeError, ValueError, ArithmeticError, NotImplementedError, z3.Z3Exception)
+
+
+def rule_named(text: str) -> Policy:
+    """Read ``NAME[:knob=value,...]`` or ``module:function``.
+
+    Raises:
+        BadInput: unknown rule or module, or a rule that cannot be searched; its message names the operation.
+
+    Example:
+        >>> rule_named("line").label
+        'linear:form=p_token'
+    """
+    text = ALIASES.get(text, text)
+    name, _, tail = text.partition(":")
+    if name in CATALOGUE or not tail or "=" in tail.partition(":")[0]:
+        found = read_policy(text)
+    else:
+        found = _own(name, tail)
+    return checked(found)
+
+
+def _own(module: str, tail: str) -> Policy:
+    function, _, knobs = tail.partition(":")
+    value = _loaded(module, function)
+    if isinstance(value, Policy):
+        return value
+    if not isinstance(value, Rule):
+        value = Rule(f"{module}.{function}", "a rule of your own", "its module", value)
+        value = Rule(value.name, value.summary, value.source, value.key, needs=_reads(value))
+    given = dict(part.partition("=")[::2] for part in knobs.split(",")) if knobs else {}
+    return value.with_knobs(given)
+
+
+def _loaded(module: str, function: str) -> Any:
+    here = os.getcwd()  # noqa: PTH109 - `sys.path` holds texts
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        loaded = importlib.import_module(module)
+    except ImportError as fault:
+        raise BadInput(
+            "rule", f"{module}:{function}", "a rule of the catalogue or module:function", str(fault)
+        ) from None
+    except Exception as fault:  # noqa: BLE001 - whatever a stranger's module raises when it is run
+        raise BadInput("rule", f"{module}:{function}", "a module that can be imported", _told(fault)) from None
+    finally:
+        if added:
+            sys.path.remove(here)
+    value = getattr(loaded, function, None)
+    if not callable(value) and not isinstance(value, Rule | Policy):
+        raise BadInput("rule", f"{module}:{function}", "a function or a Rule of that module")
+    return value
+
+
+def _told(fault: BaseException) -> str:
+    return f"{type(fault).__name__}: {fault}"
+
+
+class _Noting:
+    """Indicators that note which of their fields are read."""
+
+    def __init__(self, inner: Any, noted: dict[str, None]) -> None:
+        self._inner, self._noted = inner, noted
+
+    def __getattr__(self, name: str) -> Any:
+        self._noted[name] = None
+        return getattr(self._inner, name)
+
+
+def _terms(policy: Policy) -> list[Any]:
+    """Two instances as solver terms, every field free."""
+    memory = policy.rule.memory
+    recalled = {name: z3.Real(f"recalled_{name}") for name in (memory.columns if memory is not None else ())}
+    fields = {name: z3.Real(name) for name in (*REQUIRED_COLUMNS, *_OPTIONAL, "prompt_tokens", "block_tokens")}
+    return [indicators_of(Z3, recalled=recalled, **fields) for _ in range(2)]
+
+
+def _reads(rule: Rule) -> tuple[str, ...]:
+    greedy = Policy(Rule(rule.name, rule.summary, rule.source, rule.key, needs=_OPTIONAL))
+    _readable(greedy, lambda: source_of(greedy))  # first, because its messages name the mistake
+    noted: dict[str, None] = {}
+    instances = [_Noting(x, noted) for x in _terms(greedy)]
+    _readable(greedy, lambda: read(greedy, Z3, instances))
+    return tuple(name for name in noted if name in _OPTIONAL)
+
+
+def checked(policy: Policy) -> Policy:
+    """Return the policy if a search can read it.
+
+    Raises:
+        BadInput: if it draws its choice, or is no plain arithmetic: with the operation and the line.
+    """
+    rule = policy.rule
+    if policy.samples:
+        raise BadInput("rule", policy.label, "a rule that takes the least key", f"{rule.name} draws by weight")
+    if not rule.readable:
+        raise BadInput("rule", policy.label, _EXPECTED, "it says of itself that it is not")
+    if rule.memory is not None:
+        start = rule.memory.start(2, policy.knobs)
+        request = Request(id=0, arrival_s=0.0, prompt_tokens=1)
+        rule.memory.recall(start, request, _NOBODY, policy.knobs, _NoDraw(rule.name))
+    _readable(policy, lambda: source_of(policy))
+    _readable(policy, lambda: read(policy, Z3, _terms(policy)))
+    return policy
+
+
+_NOBODY = ClusterState(ids=("a", "b"), running=(0, 0), waiting=(0, 0), queued_prefill_tokens=(0, 0), hit_tokens=(0, 0))
+
+
+class _NoDraw(random.Random):
+    """A source of randomness that refuses: a choice that is drawn does not follow from the state."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(0)
+        self._rule = rule
+
+    def random(self) -> float:
+        raise BadInput("rule", self._rule, "a rule whose choice follows from the state", "this one draws")
+
+
+def _readable(policy: Policy, attempt: Callable[[], Any]) -> None:
+    try:
+        attempt()
+    except BadInput:
+        raise
+    except _UNREADABLE as fault:
+        frames = traceback.extract_tb(fault.__traceback__)
+        own = [f for f in frames if "/scheduler/ops" not in f.filename and "/z3/" not in f.filename]
+        place = own[-1] if own else frames[-1]
+        for frame in own:  # the rule's own line, not that of a library it called
+            if frame.filename == _file_of(policy.rule):
+                place = frame
+        where = f"{os.path.basename(place.filename)}:{place.lineno}: {place.line}"  # noqa: PTH119
+        raise BadInput(f"rule {policy.rule.name}", place.line or where, _EXPECTED, f"{where}; {fault}") from None
+
+
+def _file_of(rule: Rule) -> str:
+    code = getattr(rule.key, "__code__", None)
+    return code.co_filename if code is not None else ""
