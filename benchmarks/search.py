@@ -48,7 +48,7 @@ def line(row: dict[str, Any]) -> str:
         value = str(row["size"]) if row["objective"] == "smallest" else f"{row['regret'] or 0:.5g}x"
     how = row["how"].split(";")[0].removeprefix("solver: ").replace("found, optimality not shown", "not shown optimal")
     known = f"{row['rule']:<20.20} {row['objective']:<9} {row['verdict']:<9}"
-    return f"{known} {value:>11} {row['seconds']:5.1f} s  {how:.20}"
+    return f"{known} {value:>11} {row['seconds']:5.1f} s  {how:.18}"
 
 
 def run() -> None:

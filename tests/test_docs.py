@@ -1,5 +1,6 @@
 """The examples in docs/formats.md are read by the code they describe, and its tables name every field."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import Phase, settings
 
 import scheduler
+from argprod.claims_command import facts_of
+from proofs.search.saving import FOLDER
 from replay.experiment import ReplayResult
 from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN, Summary
 from replay.traces import ReadReport, read_trace
@@ -17,6 +20,7 @@ from scheduler.domains import INSTANCE_DOMAINS, REQUEST_DOMAINS
 from scheduler.state import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 from scheduler.state_json import ClassTraffic
 from scheduler.testing import laws
+from theory.registry import claims
 
 PAGE = (Path(__file__).parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
 
@@ -91,6 +95,24 @@ def test_the_tables_of_a_result_name_every_field() -> None:
     named = set(rows("Results"))
     assert set(Summary.__struct_fields__) <= named
     assert all(f"`{name}`" in section("Results") for name in ReplayResult.__struct_fields__)
+
+
+def test_the_table_of_a_claim_names_every_field() -> None:
+    [claim] = list(claims().values())[:1]
+    assert set(rows("Claims")) == set(facts_of(claim, None))
+
+
+def test_the_table_of_a_counterexample_names_every_field() -> None:
+    fields = {name: set(json.loads(path.read_bytes())) for name, path in saved_states().items()}
+    assert fields
+    assert all(found == set(rows("Counterexamples")) for found in fields.values())
+    provenance = {key for path in saved_states().values() for key in json.loads(path.read_bytes())["provenance"]}
+    assert all(f"`{key}`" in section("Counterexamples") for key in provenance)
+
+
+def saved_states() -> dict[str, Path]:
+    """The files of saved states, by name."""
+    return {path.stem: path for path in FOLDER.glob("*.json")}
 
 
 def test_the_service_objective_is_the_one_in_use() -> None:

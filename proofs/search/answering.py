@@ -113,7 +113,7 @@ def _told(budget: Budget, question: Question, progress: Progress) -> str:
 def _enumerate(budget: Budget, question: Question, progress: Progress, why: str) -> str:
     """Fall back on enumeration, and say how far it went.
 
-    The first state by increasing size is the smallest there is; of the worst only the worst that was looked at is known,
+    The first state by increasing size is the smallest there is; of the worst only the worst looked at is known,
     so that answer stays undecided.
     """
     if not can_enumerate(question):

@@ -66,10 +66,12 @@ def enumerate_states(budget: Budget, question: Question, *, stop_at_first: bool 
         if rows is None:
             break
         budget.tell(f"enumerating {len(rows)} states of size {bound}")
-        for found in _confirmed(question, rows, asked, None if stop_at_first else best):
+        for found in _confirmed(budget, question, rows, asked, None if stop_at_first else best):
             if stop_at_first:
                 return Enumerated((found,), bound - 1, count + len(rows))
             best = found
+        if asked and budget.left_s() <= 0:  # perhaps not all of this size
+            break
         done, count = bound, count + len(rows)
     return Enumerated((best,) if best is not None else (), done, count)
 
@@ -122,7 +124,7 @@ def _fitting(names: list[Variable], rows: Any) -> Any:
     return np.ones(len(rows), dtype=bool)
 
 
-def _confirmed(question: Question, rows: Any, asked: bool, best: Found | None) -> Iterator[Found]:
+def _confirmed(budget: Budget, question: Question, rows: Any, asked: bool, best: Found | None) -> Iterator[Found]:
     """States among the rows that the shipped rules confirm; for ``worst`` those with more regret than ``best``."""
     names = variables(question)
     seen = situation(STATES, question, {v.name: rows[:, i].astype(np.float64) for i, v in enumerate(names)})
@@ -138,6 +140,8 @@ def _confirmed(question: Question, rows: Any, asked: bool, best: Found | None) -
             regrets = _regrets(question, reading)[order]
             order = order[np.argsort(-regrets, kind="stable")]
     for row in rows[order]:
+        if asked and budget.left_s() <= 0:
+            return
         found = replayed(question, {v.name: Fraction(int(value)) for v, value in zip(names, row, strict=True)})
         if found is None:
             continue

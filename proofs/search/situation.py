@@ -221,6 +221,8 @@ def consistent(ops: Ops, question: Question, seen: Situation, *, relaxed: bool =
                 found.append(ops.or_(load >= 1, x[name] <= 0))
         if "context_tokens" in x:
             found.append(x["context_tokens"] >= load)
+        if "active_blocks" in x:  # requests may share blocks, but one at least is held
+            found.append(ops.or_(load <= 0, x["active_blocks"] >= 1))
         if "added_blocks" in x:
             found += _blocks_to_add(ops, x, prompt, block, relaxed)
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from itertools import combinations, product
 from typing import Any
 
 from proofs.ops import Z3
@@ -18,7 +19,7 @@ from proofs.search.origin import model_of
 from proofs.search.question import Found, Question
 from proofs.search.replaying import exact_reading, replayed
 from proofs.search.situation import Variable, variables
-from proofs.search.smallest import Progress, confirmed
+from proofs.search.smallest import Progress, confirmed, smallest
 from proofs.search.solver import Budget, Reply, Terms, ask, terms_of
 
 #: The real bound is brought this close, as a factor.
@@ -63,9 +64,9 @@ def worst(budget: Budget, question: Question, progress: Progress) -> None:
     """
     relaxed, whole = terms_of(question, whole=False), terms_of(question)
     low = Fraction(1) if question.regret == "ratio" else Fraction(0)
-    first = confirmed(budget, whole, [at_least(whole, low)], progress, limit_s=2)
-    if isinstance(first, Found):  # so that an interrupt finds something
-        _keep(progress, first)
+    start = Progress()
+    smallest(budget.part(0.1), question, start)  # a state to climb from, and for an interrupt to find
+    progress.states, progress.dropped = start.states, start.dropped
     hint, progress.bound = _real_bound(budget.part(0.3), relaxed, low, progress)
     if progress.none:
         return
@@ -164,15 +165,15 @@ def _keep(progress: Progress, found: Found) -> bool:
 
 
 def _climb(budget: Budget, question: Question, progress: Progress) -> None:
-    """Move single numbers as long as the regret grows."""
+    """Move single numbers, and pairs of them to the ends of their ranges, as long as the regret grows."""
     names = variables(question)
     values = model_of(question, progress.states[0])
     moved = True
     while moved and budget.left_s() > 0:
         moved = False
         budget.tell(f"climbing from a regret of {float(progress.states[0].regret or 0):.4g}")
-        for name, value in _moves(names, values):
-            trial = {**values, name: Fraction(value)}
+        for move in _moves(names, values):
+            trial = {**values, **move}
             if exact_reading(question, trial) is None:
                 continue
             found = replayed(question, trial)
@@ -182,13 +183,16 @@ def _climb(budget: Budget, question: Question, progress: Progress) -> None:
                 return
 
 
-def _moves(names: Sequence[Variable], values: Mapping[str, Fraction]) -> Iterator[tuple[str, int]]:
+def _moves(names: Sequence[Variable], values: Mapping[str, Fraction]) -> Iterator[dict[str, Fraction]]:
     for v in names:
         now = int(values[v.name])
         steps = {v.low, v.high, now // 2, now * 2, *(now + sign * 4**power for power in range(9) for sign in (-1, 1))}
         for value in sorted(steps - {now}):
             if v.low <= value <= v.high:
-                yield v.name, value
+                yield {v.name: Fraction(value)}
+    for one, other in combinations(names, 2):
+        for ends in product((one.low, one.high), (other.low, other.high)):
+            yield {one.name: Fraction(ends[0]), other.name: Fraction(ends[1])}
 
 
 def _finish(budget: Budget, relaxed: Terms, whole: Terms, progress: Progress) -> None:

@@ -176,3 +176,4 @@ def test_what_belongs_together_fits_together(name: str) -> None:
             assert not aligned or state.hit_tokens[index] % request.block_tokens == 0
             for column in (state.context_tokens, state.kv_used_fraction, state.active_blocks):
                 assert column is None or load > 0 or column[index] == 0
+            assert state.active_blocks is None or (state.active_blocks[index] > 0) is (load > 0)
