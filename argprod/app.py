@@ -24,15 +24,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("demo")(demo_command)
-app.command("replay")(replay_command)
-app.command("tune")(tune_command)
-app.command("derive")(derive_command)
-app.command("prove")(prove_command)
-app.command("claims")(claims_command)
-app.command("search")(search_command)
-app.command("policies")(policies_command)
-app.command("workloads")(workloads_command)
+# Short helps of at most 45 letters: longer ones are cut in the list of commands.
+app.command("demo", short_help="Six rules on a generated chat workload.")(demo_command)
+app.command("replay", short_help="A trace or workload under several rules.")(replay_command)
+app.command("tune", short_help="Sweep the knobs of a rule.")(tune_command)
+app.command("claims", short_help="What is claimed of routing, and how we know.")(claims_command)
+app.command("derive", short_help="A claim's closed form, step by step.")(derive_command)
+app.command("prove", short_help="A claim's theorems, by Z3.")(prove_command)
+app.command("search", short_help="States in which a rule goes wrong.")(search_command)
+app.command("policies", short_help="The routing rules, their knobs and sources.")(policies_command)
+app.command("workloads", short_help="The generated workloads.")(workloads_command)
 
 
 @app.callback(invoke_without_command=True)

@@ -7,6 +7,7 @@ Evidence is run in processes, one claim at a time in each: derivations, then the
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,11 +17,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
-from proofs.proving import ProofFailed, Refuted, Undecided, Vacuous
-from proofs.theorem import Theorem, all_theorems, check_theorem
-from theory.derivation import DerivationFailed, all_derivations
+from proofs.proving import ProofFailed
+from proofs.theorem import Theorem, all_theorems, verdict_of
+from theory.derivation import Derivation, DerivationFailed, all_derivations
 from theory.registry import Claim, Status
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +45,11 @@ class Checked:
     status: str
     seconds: float
     problems: tuple[str, ...] = field(default=())
+
+
+def in_checkout() -> bool:
+    """True in a checkout of the repository; an installed package has neither tests nor measurements."""
+    return (ROOT / "tests").is_dir()
 
 
 def place_exists(place: str) -> bool:
@@ -68,16 +75,36 @@ def registration_problems(claims: Mapping[str, Claim]) -> dict[str, list[str]]:
     for claim in claims.values():
         places = (*claim.derivation, *claim.proof, *claim.property, *claim.measurement)
         registered.update(places)
+        if not in_checkout():
+            places = (*claim.derivation, *claim.proof)
         missing = [place for place in places if not place_exists(place)]
         if claim.book and not _book_has(claim.book):
             missing.append(claim.book)
         if missing:
             problems[claim.id] = [f"{place} does not exist" for place in missing]
+    for place, function in all_theorems().items():
+        said = claims_in_docstring(function.__doc__ or "")
+        listed = {claim.id for claim in claims.values() if place in claim.proof}
+        for name in sorted(said ^ listed):
+            reads = (
+                "names it, the registry does not" if name in said else "is listed, its docstring names another claim"
+            )
+            problems.setdefault(name if name in claims else "", []).append(f"{place} {reads}")
     for kind, tree in (("theorem", all_theorems()), ("derivation", all_derivations())):
         strays = [place for place in tree if place not in registered]
         if strays:
             problems.setdefault("", []).extend(f"the {kind} {place} belongs to no claim" for place in strays)
     return problems
+
+
+def claims_in_docstring(text: str) -> set[str]:
+    """The claims that a theorem's docstring names, as ``Claim: NAME.`` or ``Claims: NAME, NAME.``.
+
+    Example:
+        >>> sorted(claims_in_docstring("It holds. Claims: coverage_law, silent_band."))
+        ['coverage_law', 'silent_band']
+    """
+    return {name for found in re.findall(r"Claims?:\s+([\w,\s]+)\.", text) for name in re.split(r"[,\s]+", found)}
 
 
 def _book_has(place: str) -> bool:
@@ -95,35 +122,31 @@ def run_evidence(claim: Claim) -> Checked:
     problems: list[str] = []
     undecided = False
     for place in claim.derivation:
+        if place not in all_derivations():
+            problems += [f"{place} is no derivation: has it @derivation?"] if place_exists(place) else []
+            continue
         try:
-            all_derivations()[place]()
-        except KeyError:
-            problems.append(f"{place} is no derivation")
+            work: Any = all_derivations()[place]()
         except DerivationFailed as fault:
             problems.append(f"{place}: {fault}")
+            continue
+        if not isinstance(work, Derivation) or not work.shows_something:
+            problems.append(f"{place} shows nothing: a result and a checked step are needed")
     stated: list[Theorem] = []
     for place in claim.proof:
-        try:
-            stated.append(all_theorems()[place]())
-            check_theorem(stated[-1])
-        except KeyError:
-            problems.append(f"{place} is no theorem")
-        except Undecided as fault:
-            undecided = True
-            problems.append(f"{place}: {fault}")
-        except ProofFailed as fault:
-            undecided = undecided or (isinstance(fault, Vacuous) and fault.undecided)
-            problems.append(f"{place}: {_kind(fault)}{fault}")
+        if place not in all_theorems():
+            problems += [f"{place} is no theorem: has it @theorem?"] if place_exists(place) else []
+            continue
+        stated.append(all_theorems()[place]())
+        verdict = verdict_of(stated[-1])
+        undecided = undecided or verdict.status == "undecided"
+        problems += [f"{place}: {verdict.problem}"] if verdict.problem else []
     problems += _against_theorems(claim, stated)
     seconds = time.perf_counter() - begin
     if seconds > claim.budget_s * _PATIENCE:
         problems.append(f"took {seconds:.1f} s, over {_PATIENCE:g} times its budget of {claim.budget_s:g} s")
     status = claim.status.value if not problems else "undecided" if undecided else "failed"
     return Checked(claim.id, status, seconds, tuple(problems))
-
-
-def _kind(fault: ProofFailed) -> str:
-    return "" if isinstance(fault, Refuted) else f"{type(fault).__name__.lower()}: "
 
 
 def _against_theorems(claim: Claim, stated: Sequence[Theorem]) -> Iterator[str]:
@@ -133,6 +156,8 @@ def _against_theorems(claim: Claim, stated: Sequence[Theorem]) -> Iterator[str]:
         only = [f"{name!r} in the registry only" for name in sorted(set(claim.premises) - named)]
         only += [f"{name!r} in the theorems only" for name in sorted(named - set(claim.premises))]
         yield f"premises differ: {', '.join(only)}"
+    if claim.status in {Status.PROVED, Status.BOUNDED} and any(theorem.refuted for theorem in stated):
+        yield f"it is recorded as {claim.status.value}, but a theorem of it refutes something"
     bounds = {theorem.bound for theorem in stated if theorem.bound}
     if claim.status is Status.PROVED and bounds:
         yield f"it is recorded as proved, but a theorem is bounded: {', '.join(sorted(bounds))}"
@@ -152,7 +177,7 @@ def run_properties(claims: Sequence[Claim]) -> dict[str, list[str]]:
         command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "-m", "", f"--junitxml={report}", *nodes]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if not report.exists():
-            raise ProofFailed(f"pytest did not run: {(done.stdout + done.stderr)[-300:]}")
+            raise ProofFailed(f"pytest did not run: {(done.stdout + done.stderr).strip()[-300:]}")
         ran, failed = _outcomes(report)
     return {
         claim.id: problems
@@ -161,21 +186,24 @@ def run_properties(claims: Sequence[Claim]) -> dict[str, list[str]]:
     }
 
 
-def _outcomes(report: Path) -> tuple[set[str], set[str]]:
-    """Places of the tests that ran, and of those that failed or were skipped."""
-    ran, failed = set(), set()
+def _outcomes(report: Path) -> tuple[set[str], dict[str, str]]:
+    """Places of the tests that ran, and of those that failed or were skipped the reason."""
+    ran: set[str] = set()
+    failed: dict[str, str] = {}
     for case in ET.parse(report).iter("testcase"):
         module, name = case.get("classname", ""), case.get("name", "")
         place = f"{module.replace('.', '/')}.py::{name.partition('[')[0]}"
         ran.add(place)
-        if any(child.tag in {"failure", "error", "skipped"} for child in case):
-            failed.add(place)
+        for child in case:
+            if child.tag in {"failure", "error", "skipped"}:
+                said = child.get("message", "").strip().splitlines()
+                failed[place] = f"{'was skipped' if child.tag == 'skipped' else 'fails'}: {said[0] if said else ''}"
     return ran, failed
 
 
-def _test_problems(place: str, ran: set[str], failed: set[str]) -> list[str]:
+def _test_problems(place: str, ran: set[str], failed: Mapping[str, str]) -> list[str]:
     if place in failed:
-        return [f"{place} fails or was skipped"]
+        return [f"{place} {failed[place]} (rerun: python -m pytest '{place}')"]
     return [] if place in ran else [f"{place} did not run"]
 
 

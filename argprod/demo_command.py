@@ -18,7 +18,7 @@ TRACES_HINT = """\
 Public traces to go on with, on GitHub:
   Mooncake      kvcache-ai/Mooncake, folder FAST25-release/traces
   Qwen-Bailian  alibaba-edu/qwen-bailian-usagetraces-anon
-Then: argprod replay TRACE"""
+Then: .venv/bin/argprod replay TRACE"""
 
 
 def demo_command(

@@ -24,6 +24,9 @@ def derive_command(name: Name, latex: Latex = False, as_json: AsJson = False) ->
         hint = f"its proof: argprod prove {claim.id}" if claim.proof else f"it is {claim.status.value}"
         raise BadInput("claim", name, "a claim that has a derivation", hint)
     derivations = all_derivations()
+    for place in claim.derivation:
+        if place not in derivations:
+            raise BadInput(f"claim {name}", place, "a derivation of the tree", "is it there, and has it @derivation?")
     found = [(place, derivations[place]()) for place in claim.derivation]
     if as_json:
         import msgspec
@@ -39,8 +42,11 @@ def derive_command(name: Name, latex: Latex = False, as_json: AsJson = False) ->
         ]
         print(msgspec.json.format(msgspec.json.encode({"claim": claim.id, "derivations": facts})).decode())
         return
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    if not latex:
-        console.print(claim.statement, soft_wrap=False)
+    if latex:
+        print("\n\n".join(work.latex() for _, work in found))
+        return
+    console = Console(highlight=False, markup=False)
+    console.print(claim.statement)
     for place, work in found:
-        console.print(f"\n{work.latex()}" if latex else f"\n{place}\n\n{work.unicode()}")
+        console.print(f"\n{place}\n", soft_wrap=True)
+        console.print(work.unicode(console.width), soft_wrap=True)

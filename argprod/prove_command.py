@@ -11,6 +11,7 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 
 from scheduler.domains import Domain
 from scheduler.errors import BadInput
@@ -51,7 +52,7 @@ def prove_command(
     for row, stated in _proved(chosen, timeout_s):
         results.append(row)
         if not as_json:
-            console.print(_line(row), soft_wrap=True)
+            _show(console, row, whole=bool(claims))
         if smtlib is not None:
             _write_smtlib(smtlib, row["place"], stated)
     if as_json:
@@ -61,56 +62,53 @@ def prove_command(
 
 
 def _proved(chosen: Sequence[Claim], timeout_s: float | None) -> Iterator[tuple[dict[str, Any], Theorem]]:
-    """Check one theorem after the other; a timeout is ``undecided``, never ``proved``."""
+    """Check one theorem after the other."""
     import dataclasses
 
-    from proofs.proving import ProofFailed, Undecided, Vacuous
-    from proofs.theorem import all_theorems, check_theorem
+    from proofs.theorem import all_theorems, verdict_of
 
     theorems = all_theorems()
     for claim in chosen:
         for place in claim.proof:
+            if place not in theorems:
+                raise BadInput(f"claim {claim.id}", place, "a theorem of the tree", "is it there, and has it @theorem?")
             begin = time.perf_counter()
             stated = theorems[place]()
             if timeout_s is not None:
                 stated = dataclasses.replace(stated, timeout_ms=max(1, round(1000 * timeout_s)))
-            status = "refuted" if stated.refuted else "bounded" if stated.bound else "proved"
-            problem = ""
-            try:
-                check_theorem(stated)
-            except Undecided as fault:
-                status, problem = "undecided", str(fault)
-            except Vacuous as fault:
-                status, problem = "undecided" if fault.undecided else "vacuous", str(fault)
-            except ProofFailed as fault:
-                status, problem = "failed", str(fault)
+            verdict = verdict_of(stated)
             facts = {
                 "claim": claim.id,
                 "place": place,
-                "status": status,
+                "says": (theorems[place].__doc__ or "").split("\n", 1)[0],
+                "status": verdict.status,
                 "bound": stated.bound,
                 "premises": list(stated.given),
                 "faults": list(stated.faults),
                 "reached": list(stated.reached),
                 "seconds": round(time.perf_counter() - begin, 3),
-                "problem": problem,
+                "problem": verdict.problem,
             }
             yield facts, stated
 
 
-def _line(row: dict[str, Any]) -> str:
+def _show(console: Console, row: dict[str, Any], whole: bool) -> None:
+    """One theorem: a line, and if claims were named what it says, assumes, and was shown to notice."""
     color = _COLORS.get(row["status"], "red")
-    words = [f"[{color}]{row['status']}[/{color}]", escape(row["place"].partition("theorems/")[2])]
-    counts = [(len(row["premises"]), "premise", "needed"), (len(row["faults"]), "fault", "caught")]
-    counts.append((len(row["reached"]), "bound", "reached"))
-    if not row["problem"]:
-        words += [f"{count} {name}{'s' if count > 1 else ''} {verb}," for count, name, verb in counts if count]
-    words.append(f"{row['seconds']:.2f} s")
-    if row["bound"]:
-        words.append(f"({escape(row['bound'])})")
+    place = escape(row["place"].removeprefix("proofs/theorems/"))
+    console.print(f"[{color}]{row['status']:<9}[/{color}] {place} {row['seconds']:.2f} s", soft_wrap=True)
     if row["problem"]:
-        words.append(f"\n  {escape(row['problem'])}")
-    return " ".join(words)
+        console.print(Padding(escape(row["problem"]), (0, 0, 0, 10)))
+    if not whole:
+        return
+    parts = [("", [row["says"]]), ("for ", [row["bound"]] if row["bound"] else []), ("given: ", row["premises"])]
+    if not row["problem"]:
+        without = "" if row["status"] == "refuted" else ", each needed"
+        parts[2] = (f"given{without}: ", row["premises"])
+        parts += [("slips that are caught: ", row["faults"]), ("reached: ", row["reached"])]
+    for heading, entries in parts:
+        if entries:
+            console.print(Padding(escape(heading + "; ".join(entries)), (0, 0, 0, 10)))
 
 
 def _folder(path: Path) -> None:

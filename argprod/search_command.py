@@ -6,10 +6,6 @@ interrupted (what was found so far is shown).
 
 from __future__ import annotations
 
-import datetime as dt
-import shlex
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -18,36 +14,34 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from argprod.search_flags import options_named, rule_of
+from argprod.search_saving import path_of, save_state
 from argprod.search_view import answer_facts, show
 from proofs.search import (
     TIME_LIMIT_S,
     Answer,
-    Found,
     FreeKnob,
     Question,
     Ranges,
     SequenceQuestion,
     Verdict,
-    counterexample_json,
-    rule_named,
-    safe_twin,
     search,
-    sequence_twin,
 )
 from proofs.search.question import KINDS, OBJECTIVES
-from proofs.search.saving import FOLDER
-from proofs.search.solver import Budget
 from scheduler.errors import BadInput, unknown_name
-from scheduler.state_json import StateFile
 
 #: The rule that each kind is about, where none is named.
 DEFAULT_RULES = {"zero_collapse": "lmetric_paper", "idle_collapse": "lmetric_no_self", "disagree": "linear"}
 _UNDECIDED = 3
-_TWIN_S = 30.0
 
 RuleText = Annotated[
     str | None,
-    typer.Option("--rule", help="NAME[:knob=value,...] or module:function; default: by kind.", show_default=False),
+    typer.Option(
+        "--rule",
+        help="NAME[:knob=value,...], or MODULE:FUNCTION of your own: f(ops, x) or f(ops, x, aggregates, knobs) -> key, "
+        "the least key wins; default: by kind.",
+        show_default=False,
+    ),
 ]
 Against = Annotated[
     str | None,
@@ -85,10 +79,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 Save = Annotated[
     str | None,
     typer.Option(
-        help="Save the first state with its safe twin: NAME for the package's collection, or a path ending in .json.",
+        help="Save the first state with its safe twin: a path ending in .json, or in a checkout of argprod NAME for its "
+        "collection.",
         show_default=False,
     ),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Let --save overwrite a file.")]
 
 
 def search_command(
@@ -116,44 +112,53 @@ def search_command(
     time_limit_s: TimeLimit = TIME_LIMIT_S,
     as_json: AsJson = False,
     save: Save = None,
+    force: Force = False,
 ) -> None:
-    """Search for states in which a rule goes wrong: smallest, worst, or several different ones."""
+    """Find states in which a rule goes wrong.
+
+    Smallest, worst, or several different ones; in each, every rule's choice is strictly its best.
+    """
     if kind not in (*KINDS, "sequence"):
         raise unknown_name("--kind", kind, (*KINDS, "sequence"))
-    chosen = rule_named(rule or DEFAULT_RULES.get(kind, "lmetric"))
+    chosen = rule_of("--rule", rule or DEFAULT_RULES.get(kind, "lmetric"))
+    knobs = tuple(
+        _free_knob(text, is_every) for texts, is_every in ((free, False), (every, True)) for text in texts or ()
+    )
+    other = None if against is None else rule_of("--against", against)
+    priced = rule_of("--cost", cost or _default_cost(kind, chosen.rule.name))
     question: Question | SequenceQuestion
-    if kind == "sequence":
-        question = SequenceQuestion(
-            chosen, instances=instances, arrivals=arrivals, gap=gap, imbalance=imbalance, block_tokens=block_tokens
-        )
-    else:
-        question = Question(
-            rule=chosen,
-            against=None if against is None else rule_named(against),
-            kind=kind,
-            objective=objective,
-            cost=rule_named(cost or _default_cost(kind, chosen.rule.name)),
-            regret=regret,
-            instances=instances,
-            ranges=Ranges(prompt_max, batch_max, queue_max, block_tokens, not any_hits),
-            free=tuple(
-                _free_knob(text, is_every) for texts, is_every in ((free, False), (every, True)) for text in texts or ()
-            ),
-            eps=eps,
-            count=count,
-            max_size=max_size,
-            min_regret=min_regret,
-        )
-    path = None if save is None else _path_of(save)
-    answer = _searched(question, time_limit_s)
-    if path is not None and answer.states and not answer.interrupted:
-        _save(path, question, answer)
+    with options_named(knobs):
+        if kind == "sequence":
+            question = SequenceQuestion(
+                chosen, instances=instances, arrivals=arrivals, gap=gap, imbalance=imbalance, block_tokens=block_tokens
+            )
+        else:
+            question = Question(
+                rule=chosen,
+                against=other,
+                kind=kind,
+                objective=objective,
+                cost=priced,
+                regret=regret,
+                instances=instances,
+                ranges=Ranges(prompt_max, batch_max, queue_max, block_tokens, not any_hits),
+                free=knobs,
+                eps=eps,
+                count=count,
+                max_size=max_size,
+                min_regret=min_regret,
+            )
+    path = None if save is None else path_of(save, question, force=force)
+    with options_named(knobs):
+        answer = _searched(question, time_limit_s)
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(answer_facts(question, answer))).decode())
     else:
         show(Console(highlight=False), question, answer)
     if answer.interrupted:
         raise typer.Exit(130)
+    if path is not None:
+        save_state(path, question, answer, force=force)
     if answer.verdict is Verdict.UNDECIDED:
         raise typer.Exit(_UNDECIDED)
 
@@ -180,13 +185,6 @@ def _number(text: str) -> float:
     return int(text) if text.strip().isdigit() else float(text)
 
 
-def _path_of(save: str) -> Path:
-    path = Path(save) if save.endswith(".json") else FOLDER / f"{save}.json"
-    if not path.stem.replace("_", "").isalnum() or not path.parent.is_dir():
-        raise BadInput("--save", save, "a name of letters, digits and _, or a .json file in a folder that exists")
-    return path
-
-
 def _searched(question: Question | SequenceQuestion, time_limit_s: float) -> Answer:
     """Run the search with a line of progress on the error stream."""
     console = Console(stderr=True)
@@ -198,23 +196,3 @@ def _searched(question: Question | SequenceQuestion, time_limit_s: float) -> Ans
             bars.update(task, description=escape(what))
 
         return search(question, time_limit_s=time_limit_s, on_progress=tell)
-
-
-def _save(path: Path, question: Question | SequenceQuestion, answer: Answer) -> None:
-    twin = twin_of(question, answer.states[0])
-    if twin is None:
-        raise BadInput("--save", path.stem, "a state with a safe twin nearby", "none was found in time")
-    date = dt.datetime.now(tz=dt.UTC).date().isoformat()
-    query = shlex.join(["argprod", *sys.argv[1:]])
-    try:
-        path.write_bytes(counterexample_json(question, answer, twin, query=query, date=date))
-    except OSError as fault:
-        raise BadInput("--save", str(path), "a file that can be written", fault.strerror or "") from None
-    print(f"saved {path.name}", file=sys.stderr)
-
-
-def twin_of(question: Question | SequenceQuestion, found: Found) -> StateFile | None:
-    """The safe twin of a state of either kind of question."""
-    if isinstance(question, SequenceQuestion):
-        return sequence_twin(Budget(_TWIN_S), question, found)
-    return safe_twin(Budget(_TWIN_S), question, found)

@@ -1,15 +1,14 @@
-"""What ``argprod search`` shows: an answer as JSON, and as a table for the terminal."""
+"""What ``argprod search`` shows: an answer as JSON, and in words and tables for the terminal."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from argprod.search_table import rule_label, show_state
 from proofs.search import Answer, Found, Question, SequenceQuestion
 from scheduler.state_json import write_state
 
@@ -59,55 +58,64 @@ def _state_facts(found: Found) -> dict[str, Any]:
 
 
 def show(console: Console, question: Question | SequenceQuestion, answer: Answer) -> None:
-    """Verdict, evidence, and a table a state."""
-    console.print(
-        f"[bold]{answer.verdict.value}[/bold] in {answer.seconds:.1f} s; {escape(answer.how)}", soft_wrap=True
-    )
+    """Verdict, evidence, and a table a state; nothing is wider than the console."""
+    asked = "" if answer.states else f"{_subject(question)}: "
+    console.print(f"[bold]{answer.verdict.value}[/bold] in {answer.seconds:.1f} s; {escape(asked + answer.how)}")
     for found in answer.states:
-        console.print(_headline(question, found), soft_wrap=True)
-        console.print(_table(found))
+        console.print(_headline(question, found))
+        show_state(console, question, found)
         if found.steps:
             words = [
                 f"{'(caught up) ' if c else ''}{'hot' if h else 'cold'} to {found.file.state.ids[i]}"
                 for c, h, i in found.steps
             ]
-            console.print("arrivals: " + ", ".join(words), soft_wrap=True)
+            console.print("arrivals: " + ", ".join(words))
+
+
+def _subject(question: Question | SequenceQuestion) -> str:
+    """What was asked: rules, kind and limits."""
+    if isinstance(question, SequenceQuestion):
+        goal = f"gap {question.gap}, imbalance {question.imbalance:g}"
+        return f"{rule_label(question.rule)}, kind sequence, {question.instances} instances, {goal}"
+    words = [rule_label(question.rule)]
+    if question.against is not None:
+        words[0] += f" against {rule_label(question.against)}"
+    words += [f"kind {question.kind}", f"{question.instances} instances"]
+    words += [f"{k.name} {'every' if k.every else 'some'} value from {k.low:g} to {k.high:g}" for k in question.free]
+    if question.max_size is not None:
+        words.append(f"size at most {question.max_size}")
+    if question.min_regret is not None:
+        words.append(f"regret at least {question.min_regret:g} ({question.regret} of {rule_label(question.cost)})")
+    elif question.objective == "worst" and question.against is not None:
+        words.append(f"the choice costs more under {rule_label(question.cost)}")
+    return ", ".join(words)
 
 
 def _headline(question: Question | SequenceQuestion, found: Found) -> str:
     ids = found.file.state.ids
+    rule = rule_label(found.rule)
     if isinstance(question, SequenceQuestion):
-        return escape(f"{found.policy}: {found.size} arrivals leave {ids[found.chosen]} with most residents")
-    words = [f"{found.policy} takes {ids[found.chosen]}"]
-    if found.against is not None:
-        words.append(f"{found.against} takes {ids[found.other]}")
+        return escape(f"{rule}: {found.size} arrivals leave {ids[found.chosen]} with most residents")
+    words = [f"{rule} takes {ids[found.chosen]}"]
+    if question.against is not None:
+        words.append(f"{rule_label(question.against)} takes {ids[found.other]}")
     elif question.kind == "noise":
         words.append(f"with the truth it would take {ids[found.other]}")
     else:
         words.append(f"{ids[found.other]} was to be had")
-    if found.regret is not None:
-        words.append(f"regret {float(found.regret):.4g} ({question.regret} of {question.cost.label})")
+    words.append(_regret(question, found))
     words += [f"{name} from {low} to {high}" for name, (low, high) in found.knobs.items()]
     words.append(f"size {found.size}, prompt {found.file.request.prompt_tokens}")
     return escape("; ".join(words))
 
 
-def _table(found: Found) -> Table:
-    state = found.file.state
-    names = [name for name in type(state).__struct_fields__ if name not in ("ids", "now_s")]
-    shown = [name for name in names if getattr(state, name) is not None]
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("\nid", no_wrap=True)
-    for name in shown:
-        table.add_column(name.replace("_", "\n", 1).replace("_", " "), justify="right")
-    table.add_column("\ncost", justify="right")
-    for index, name in enumerate(state.ids):
-        cells = [
-            f"{getattr(state, column)[index]:g}"
-            if isinstance(getattr(state, column)[index], float)
-            else str(getattr(state, column)[index])
-            for column in shown
-        ]
-        mark = f"[bold]{name}[/bold]" if index == found.chosen else name
-        table.add_row(mark, *cells, f"{float(found.costs[index]):.6g}")
-    return table
+def _regret(question: Question, found: Found) -> str:
+    """What the choice costs more than the cheapest instance, in words."""
+    cost = rule_label(question.cost)
+    if found.regret is None:
+        return f"no ratio of costs under {cost}, one is not > 0"
+    if found.regret == (1 if question.regret == "ratio" else 0):
+        return f"at no extra cost under {cost}"
+    if question.regret == "ratio":
+        return f"regret {float(found.regret):.4g} times the least cost under {cost}"
+    return f"regret {float(found.regret):.4g} above the least cost under {cost}"

@@ -1,21 +1,24 @@
 """A theorem as data: premises by name, the claim, the slips that must be caught, the states that reach its bound.
 
-Checking one asks four things of the solver. The claim follows from the premises. Each premise is needed: without it
-the claim is refuted. Each seeded fault (a flipped inequality, a wrong constant) is refuted. Each ``reached`` condition
-has a state, so that a bound is known to be tight. A theorem whose faults pass proves nothing, so that is a failure too.
+Checking one asks five things of the solver. The claim follows from the premises. Each premise is needed: without it
+the claim is refuted. Each seeded fault (a flipped inequality, a wrong constant) is refuted; and at least one of them
+holds somewhere, or it is no slip but nonsense. Each ``reached`` condition has a state, so that a bound is known to be
+tight. A theorem whose faults pass proves nothing, so that is a failure too.
+
+Division by zero has any value for Z3, so states that show a failure must keep every divisor from 0.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import z3
 
-from proofs.proving import TIMEOUT_MS, ProofFailed, Refuted, Undecided, prove, satisfy
+from proofs.proving import TIMEOUT_MS, ProofFailed, Refuted, Undecided, Vacuous, prove, satisfy
 from proofs.terms import number
 
 #: Values by name of the constant; numbers or truth values.
@@ -81,8 +84,33 @@ def check_claim(stated: Theorem) -> None:
     if not stated.refuted:
         prove(stated.claim, given=stated.premises(), timeout_ms=stated.timeout_ms)
         return
-    if satisfy([*stated.premises(), z3.Not(stated.claim)], timeout_ms=stated.timeout_ms) is None:
+    if satisfy([*stated.premises(), stated.claim], timeout_ms=stated.timeout_ms) is None:
+        raise ProofFailed("the claim holds in no state at all, so to refute it says nothing")
+    wanted = [*stated.premises(), z3.Not(stated.claim)]
+    if satisfy([*wanted, *divisors_are_not_zero(wanted)], timeout_ms=stated.timeout_ms) is None:
         raise ProofFailed("no state refutes the claim: it is true under its premises")
+
+
+def divisors_are_not_zero(formulas: Sequence[Any]) -> list[Any]:
+    """The conditions that no divisor in the formulas is 0; under quantifiers nothing is added.
+
+    Example:
+        >>> x, y = z3.Reals("x y")
+        >>> divisors_are_not_zero([x / y > 2, x / 3 > 1])
+        [y != 0]
+    """
+    found: dict[int, Any] = {}
+    seen: set[int] = set()
+    stack = list(formulas)
+    while stack:
+        term = stack.pop()
+        if not isinstance(term, z3.ExprRef) or term.get_id() in seen or z3.is_quantifier(term):
+            continue
+        seen.add(term.get_id())
+        stack.extend(term.children())
+        if z3.is_app_of(term, z3.Z3_OP_DIV) and not z3.is_rational_value(term.arg(1)):
+            found[term.arg(1).get_id()] = term.arg(1) != 0
+    return list(found.values())
 
 
 def check_premise_is_needed(stated: Theorem, name: str) -> None:
@@ -92,6 +120,7 @@ def check_premise_is_needed(stated: Theorem, name: str) -> None:
         ProofFailed: if it still holds or is undecided.
     """
     rest = stated.premises(leave_out=name)
+    rest += divisors_are_not_zero([*rest, stated.claim])
     try:
         if name in stated.without:
             model = satisfy([*rest, z3.Not(stated.claim), *fixed(stated.without[name])], timeout_ms=stated.timeout_ms)
@@ -112,13 +141,38 @@ def check_fault_is_caught(stated: Theorem, name: str) -> None:
     Raises:
         ProofFailed: if the faulty claim passes or is undecided.
     """
+    premises = stated.premises()
     try:
-        prove(stated.faults[name], given=stated.premises(), timeout_ms=stated.timeout_ms)
+        given = [*premises, *divisors_are_not_zero([*premises, stated.faults[name]])]
+        prove(stated.faults[name], given=given, timeout_ms=stated.timeout_ms)
     except Refuted:
         return
     except Undecided as fault:
         raise Undecided(f"the seeded fault {name!r}: {fault}") from None
     raise ProofFailed(f"the seeded fault {name!r} passes")
+
+
+def check_some_fault_is_a_slip(stated: Theorem) -> None:
+    """At least one seeded fault holds in some state under the premises; one that holds nowhere is caught by any state.
+
+    Raises:
+        ProofFailed: if none does.
+        Undecided: if none is shown to.
+    """
+    if stated.refuted:
+        return
+    if not stated.faults:
+        raise ProofFailed("it has no seeded fault: a proof that cannot fail is a defect")
+    undecided: Undecided | None = None
+    for fault in stated.faults.values():
+        try:
+            if satisfy([*stated.premises(), fault], timeout_ms=stated.timeout_ms) is not None:
+                return
+        except Undecided as reason:  # perhaps another one
+            undecided = reason
+    if undecided is not None:
+        raise Undecided(f"whether a seeded fault holds anywhere: {undecided}")
+    raise ProofFailed("no seeded fault holds in any state: they are caught whatever the claim says")
 
 
 def check_is_reached(stated: Theorem, name: str) -> None:
@@ -128,7 +182,8 @@ def check_is_reached(stated: Theorem, name: str) -> None:
         ProofFailed: if there is none or the solver does not know.
     """
     try:
-        model = satisfy([*stated.premises(), stated.reached[name]], timeout_ms=stated.timeout_ms)
+        wanted = [*stated.premises(), stated.reached[name]]
+        model = satisfy([*wanted, *divisors_are_not_zero(wanted)], timeout_ms=stated.timeout_ms)
     except Undecided as fault:
         raise Undecided(f"whether {name!r} is reached: {fault}") from None
     if model is None:
@@ -146,8 +201,7 @@ def check_theorem(stated: Theorem) -> None:
     Raises:
         ProofFailed: at the first check that fails.
     """
-    if not stated.faults and not stated.refuted:
-        raise ProofFailed("it has no seeded fault: a proof that cannot fail is a defect")
+    check_some_fault_is_a_slip(stated)
     check_claim(stated)
     for name in () if stated.refuted else stated.given:  # a state refutes the claim without a premise, too
         check_premise_is_needed(stated, name)
@@ -157,17 +211,46 @@ def check_theorem(stated: Theorem) -> None:
         check_is_reached(stated, name)
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What checking a theorem came to.
+
+    Args:
+        status: ``proved``, ``bounded`` or ``refuted`` if everything holds; else ``undecided``, ``vacuous``, ``failed``.
+        problem: what is wrong, or empty.
+    """
+
+    status: str
+    problem: str = ""
+
+
+def verdict_of(stated: Theorem) -> Verdict:
+    """Check a theorem; a failure is a value. A question that ran out of time is ``undecided``, never a proof."""
+    try:
+        check_theorem(stated)
+    except Undecided as fault:
+        return Verdict("undecided", str(fault))
+    except Vacuous as fault:
+        return Verdict("undecided" if fault.undecided else "vacuous", str(fault))
+    except ProofFailed as fault:
+        return Verdict("failed", str(fault))
+    return Verdict("refuted" if stated.refuted else "bounded" if stated.bound else "proved")
+
+
 __all__ = [
     "THEOREMS",
     "ProofFailed",
     "Refuted",
     "Theorem",
     "Undecided",
+    "Verdict",
     "all_theorems",
     "check_claim",
     "check_fault_is_caught",
     "check_is_reached",
     "check_premise_is_needed",
+    "check_some_fault_is_a_slip",
     "check_theorem",
     "theorem",
+    "verdict_of",
 ]

@@ -214,6 +214,8 @@ def coverage(classes: Mapping[str, tuple[Any, Collection[int]]], instance_count:
 
 
 def _checked(classes: Mapping[str, Any], instances: int) -> tuple[list[Fraction], list[tuple[int, ...]]]:
+    if not isinstance(classes, Mapping):
+        raise BadInput("classes", classes, "a mapping from the name of a class to (share, holders)")
     if not classes:
         raise BadInput("classes", {}, "at least one class")
     shares, holders = [], []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,14 +26,16 @@ class DerivationFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line: what is done, and what results."""
+    """One line: what is done, what results, and whether SymPy checked it."""
 
     text: str
     expression: Any
+    checked: bool = True
 
-    def unicode(self) -> str:
-        """The expression for a terminal."""
-        return str(sp.pretty(self.expression, use_unicode=True, wrap_line=False))
+    def unicode(self, width: int | None = None) -> str:
+        """The expression for a terminal, broken at ``width`` columns if given."""
+        broken = width is not None
+        return str(sp.pretty(self.expression, use_unicode=True, wrap_line=broken, num_columns=width))
 
     def latex(self) -> str:
         """The expression for the book."""
@@ -77,7 +80,7 @@ class Derivation:
 
     def display(self, text: str, expression: Any) -> None:
         """Show a definition; nothing is checked."""
-        self.steps.append(Step(text, expression))
+        self.steps.append(Step(text, expression, checked=False))
 
     def equal(self, text: str, left: Any, right: Any) -> None:
         """The two sides are the same expression under the symbols' assumptions.
@@ -112,15 +115,26 @@ class Derivation:
     def conclude(self, text: str, result: Any) -> None:
         """The result, as the last step."""
         self.result = result
-        self.steps.append(Step(text, result))
+        self.steps.append(Step(text, result, checked=False))
 
-    def unicode(self) -> str:
-        """For a terminal."""
-        lines = [self.title, ""]
-        lines += [f"  {sp.pretty(symbol, use_unicode=True)}: {meaning}" for symbol, meaning in self.symbols.items()]
+    @property
+    def shows_something(self) -> bool:
+        """True if it has a result and at least one step that was checked."""
+        return self.result is not None and any(step.checked for step in self.steps)
+
+    def unicode(self, width: int | None = None) -> str:
+        """For a terminal; text and expressions are broken at ``width`` columns if given."""
+
+        def filled(text: str) -> str:
+            return text if width is None else textwrap.fill(text, width)
+
+        lines = [filled(self.title), ""]
+        lines += [
+            filled(f"  {sp.pretty(symbol, use_unicode=True)}: {meaning}") for symbol, meaning in self.symbols.items()
+        ]
         lines += [""] if self.symbols else []
         for number, step in enumerate(self.steps, 1):
-            lines += [f"{number}. {step.text}", step.unicode()]
+            lines += [filled(f"{number}. {step.text}"), step.unicode(width)]
         return "\n".join(line.rstrip() for text in lines for line in text.split("\n"))
 
     def latex(self) -> str:
@@ -134,8 +148,14 @@ class Derivation:
 
 
 def is_zero(expression: Any) -> bool:
-    """True if SymPy shows that an expression is 0."""
-    for simplified in (sp.expand, sp.simplify, lambda e: sp.simplify(sp.together(sp.expand_log(e, force=True)))):
+    """True if SymPy shows that an expression is 0 under its symbols' assumptions.
+
+    Example (a logarithm of a square is twice the logarithm of the number only where that is positive):
+        >>> p, x = sp.Symbol("p", positive=True), sp.Symbol("x", real=True)
+        >>> is_zero(sp.log(p**2) - 2 * sp.log(p)), is_zero(sp.log(x**2) - 2 * sp.log(x))
+        (True, False)
+    """
+    for simplified in (sp.expand, sp.simplify, lambda e: sp.simplify(sp.together(sp.expand_log(e)))):
         if simplified(expression) == 0:
             return True
     return False

@@ -103,9 +103,14 @@ def _claim(name: str, fields: Mapping[str, Any]) -> Claim:
         Status.MEASURED: ("measurement", "property"),
         Status.OPEN: (),
     }[claim.status]
-    for field in needed:
-        if not getattr(claim, field):
-            raise BadInput(f"claim {name}: {field}", "", f"a value, because the claim is {claim.status.value}")
+    if claim.number is not None and claim.status is Status.PROVED:
+        needed = ("derivation", *needed)
+    if claim.status is not Status.OPEN:
+        needed = (*needed, "book")
+    missing = [field for field in needed if not getattr(claim, field)]
+    if missing:
+        expected = f"values, because the claim is {claim.status.value}"
+        raise BadInput(f"claim {name}: {', '.join(missing)}", "", expected, "while you work on it, record it as open")
     return claim
 
 
@@ -120,12 +125,22 @@ def claims() -> dict[str, Claim]:
 
 
 def claim(name: str) -> Claim:
-    """One claim.
+    """One claim, by its name or its number.
 
     Raises:
         BadInput: for an unknown name, with the nearest ones.
+
+    Example:
+        >>> claim("18").id
+        'coverage_law'
     """
     found = claims()
+    numbered = {str(entry.number): entry for entry in found.values() if entry.number is not None}
+    if name in numbered:
+        return numbered[name]
     if name not in found:
+        alike = [known for known in found if name and name in known]
+        if alike:
+            raise BadInput("claim", name, "the name of a claim", f"nearest: {', '.join(alike[:3])}")
         raise unknown_name("claim", name, found)
     return found[name]

@@ -95,7 +95,8 @@ def formula(name: str) -> Formula:
         (B*(kappa + n) + q, 'B⋅(κ + n) + q')
     """
     if name not in formulas.__all__ or not callable(getattr(formulas, name)):
-        raise unknown_name("formula", name, (n for n in formulas.__all__ if callable(getattr(formulas, n))))
+        known = [n for n in formulas.__all__ if callable(getattr(formulas, n))]
+        raise unknown_name("formula of scheduler.formulas", name, known)
     function: Callable[..., Any] = getattr(formulas, name)
     arguments: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():

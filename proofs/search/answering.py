@@ -9,15 +9,19 @@ from proofs.search.arrivals import SequenceQuestion
 from proofs.search.enumeration import can_enumerate, enumerate_states
 from proofs.search.origin import with_knob_ranges
 from proofs.search.question import Answer, Question, Verdict
+from proofs.search.rules import checked
 from proofs.search.sequences import search_sequence
 from proofs.search.situation import NotFixed, variables
 from proofs.search.smallest import Progress, diverse, exists, smallest
 from proofs.search.solver import Budget, Interrupted, OnProgress, solver_name
 from proofs.search.worst import worst
 from scheduler.domains import Domain
+from scheduler.policies.rule import Pick
 
 #: Time of a search unless another is asked for [s].
 TIME_LIMIT_S = 60.0
+#: What is said where there is no state: a choice that is not strictly the best is none.
+NONE_EXISTS = "none exists within the ranges, ties left out (proved)"
 _TIME = Domain(0, 86_400, unit="s", low_open=True)
 
 
@@ -39,7 +43,7 @@ def search(
         clock: gives the time [s].
 
     Raises:
-        BadInput: for a time limit outside its domain.
+        BadInput: for a time limit outside its domain, or a rule that cannot be searched.
 
     Example:
         >>> from scheduler import policy
@@ -51,6 +55,8 @@ def search(
     budget = Budget(time_limit_s, clock, on_progress)
     if isinstance(question, SequenceQuestion):
         return search_sequence(budget, question)
+    for policy in question.policies:
+        checked(policy)
     progress = Progress()
     try:
         how = _run(budget, question, progress)
@@ -60,6 +66,8 @@ def search(
     verdict = Verdict.NONE if progress.none else Verdict.UNDECIDED
     if progress.states and not progress.undecided:
         verdict = Verdict.FOUND
+    if progress.states and draws_ties(question):
+        how += "; ties, which are drawn, are left out"
     return Answer(
         verdict=verdict,
         how=how,
@@ -71,12 +79,18 @@ def search(
     )
 
 
+def draws_ties(question: Question) -> bool:
+    """True if a rule whose choice the question is about draws among equal instances."""
+    asked = [question.rule, *([question.against] if question.against is not None else [])]
+    return any(policy.pick is not Pick.FIRST for policy in asked)
+
+
 def _run(budget: Budget, question: Question, progress: Progress) -> str:
     """Fill ``progress``; returns how the result was obtained."""
     try:
         if exists(budget, question) is False:
             progress.none = True
-            return "none exists within the ranges (proved)"
+            return NONE_EXISTS
         _solve(budget.part(0.7), question, progress)
     except NotFixed as rule:
         return _enumerate(budget, question, progress, f"the memory of {rule} depends on the state")
@@ -94,7 +108,7 @@ def _solve(budget: Budget, question: Question, progress: Progress) -> None:
 
 def _told(budget: Budget, question: Question, progress: Progress) -> str:
     if progress.none:
-        return "none exists within the ranges (proved)"
+        return NONE_EXISTS
     many = question.objective == "diverse"
     dropped = f"; {progress.dropped} states of the solver did not replay" if progress.dropped else ""
     if not progress.states:

@@ -16,7 +16,7 @@ from proofs.search.situation import consistent, situation, size, state_file, var
 from scheduler.errors import BadInput
 from scheduler.ops import SCALAR
 from scheduler.policies.choosing import decide, observe
-from scheduler.policies.reading import read
+from scheduler.policies.reading import Key, read
 from scheduler.policies.rule import Policy
 from scheduler.state_json import StateFile
 
@@ -131,12 +131,16 @@ def _recalled(policy: Policy, file: StateFile) -> list[dict[str, Fraction]]:
     return [{name: Fraction(column[i]) for name, column in told.items()} for i in range(len(file.state))]
 
 
-def costs_of(cost: Policy, file: StateFile) -> tuple[Fraction, ...]:
-    """The cost of every instance, from the state as it was saved; exact where its numbers are whole."""
-    recalled = _recalled(cost, file)
+def scores_of(policy: Policy, file: StateFile) -> tuple[list[Key], list[bool]]:
+    """Keys and eligibility of every instance, from the state as it was saved; exact where its numbers are whole."""
+    recalled = _recalled(policy, file)
     columns = {name: [entry[name] for entry in recalled] for name in (recalled[0] if recalled else {})}
-    keys, _ = read(exact_where_numbers(cost), SCALAR, observe(file.state, file.request, columns))
-    return tuple(_exact(key[0]) for key in keys)
+    return read(exact_where_numbers(policy), SCALAR, observe(file.state, file.request, columns))
+
+
+def costs_of(cost: Policy, file: StateFile) -> tuple[Fraction, ...]:
+    """The cost of every instance: see :func:`scores_of`."""
+    return tuple(_exact(key[0]) for key in scores_of(cost, file)[0])
 
 
 def _exact(value: Any) -> Fraction:

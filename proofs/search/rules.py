@@ -1,17 +1,22 @@
 """Naming a rule: one of the catalogue, or your own as ``module:function``; and refusing what no solver can read.
 
-Your own may be a :class:`scheduler.Rule`, or a key function ``f(ops, x, aggregates, knobs)``; what it reads is found
-out by reading it once. Modules are looked for in the current folder too.
+Your own may be a :class:`scheduler.Rule`, or a key function ``f(ops, x, aggregates, knobs)`` or ``f(ops, x)``; what it
+reads is found out by reading it once. It is called ``module:function``, so that its label reads back. Modules are looked
+for in the current folder too.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
+import inspect
 import os
 import random
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import z3
@@ -23,13 +28,17 @@ from scheduler.policies.catalogue import CATALOGUE
 from scheduler.policies.catalogue import policy as read_policy
 from scheduler.policies.compiled import source_of
 from scheduler.policies.reading import read
-from scheduler.policies.rule import Policy, Rule
+from scheduler.policies.rule import Pick, Policy, Rule
 from scheduler.state import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, ClusterState, Request
 
 #: Short names for costs.
 ALIASES = {"product": "lmetric", "line": "linear:form=p_token"}
 _OPTIONAL = (*(name for name in OPTIONAL_COLUMNS if name != "updated_s"), "expected_output_tokens")
+_OF_THE_REQUEST = ("prompt_tokens", "block_tokens", "expected_output_tokens")
 _EXPECTED = "plain arithmetic over the operations that it is handed"
+_KEY_FORM = "a key function f(ops, x, aggregates, knobs) or f(ops, x), whose least value wins"
+#: Time for asking whether a key tells instances apart [ms].
+_APART_MS = 1000
 #: What goes wrong when a rule does to a term what only a number can do.
 _UNREADABLE = (TypeError, AttributeError, ValueError, ArithmeticError, NotImplementedError, z3.Z3Exception)
 
@@ -53,16 +62,57 @@ def rule_named(text: str) -> Policy:
     return checked(found)
 
 
+def is_shipped(policy: Policy) -> bool:
+    """True for a rule of the catalogue, False for one of your own."""
+    return CATALOGUE.get(policy.rule.name) is policy.rule
+
+
 def _own(module: str, tail: str) -> Policy:
     function, _, knobs = tail.partition(":")
-    value = _loaded(module, function)
+    name, value = f"{module}:{function}", _loaded(module, function)
+    given: dict[str, Any] = dict(part.partition("=")[::2] for part in knobs.split(",")) if knobs else {}
     if isinstance(value, Policy):
-        return value
+        value, given = value.rule, {**value.values, **given}
     if not isinstance(value, Rule):
-        value = Rule(f"{module}.{function}", "a rule of your own", "its module", value)
-        value = Rule(value.name, value.summary, value.source, value.key, needs=_reads(value))
-    given = dict(part.partition("=")[::2] for part in knobs.split(",")) if knobs else {}
+        value = Rule(name, "a rule of your own", "its module", _key_function(name, value))
+        value = dataclasses.replace(value, needs=_reads(value))
+    elif CATALOGUE.get(value.name) is not value:
+        value = dataclasses.replace(value, name=name)
     return value.with_knobs(given)
+
+
+def _key_function(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as a rule's key; two arguments will do, where the first is called ``ops``.
+
+    Raises:
+        BadInput: for any other signature, one of a state and a request among them.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        raise BadInput("rule", name, _KEY_FORM, "its parameters cannot be read") from None
+    names = list(signature.parameters)
+    if _takes(signature, 4):
+        return function
+    if _takes(signature, 2) and names[0].strip("_") in ("ops", ""):
+
+        @functools.wraps(function)
+        def key(ops: Any, x: Any, _aggregates: Any, _knobs: Any) -> Any:
+            return function(ops, x)
+
+        return key
+    hint = f"{name.partition(':')[2]}{signature} is given"
+    if len(names) == 2:
+        hint += "; a choice from a state and a request is for scheduler.testing.laws"
+    raise BadInput("rule", name, _KEY_FORM, hint)
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def _loaded(module: str, function: str) -> Any:
@@ -103,11 +153,20 @@ class _Noting:
 
 
 def _terms(policy: Policy) -> list[Any]:
-    """Two instances as solver terms, every field free."""
+    """Two instances as solver terms, every field free and the request's the same."""
     memory = policy.rule.memory
-    recalled = {name: z3.Real(f"recalled_{name}") for name in (memory.columns if memory is not None else ())}
-    fields = {name: z3.Real(name) for name in (*REQUIRED_COLUMNS, *_OPTIONAL, "prompt_tokens", "block_tokens")}
-    return [indicators_of(Z3, recalled=recalled, **fields) for _ in range(2)]
+    recalled = memory.columns if memory is not None else ()
+    columns = [name for name in (*REQUIRED_COLUMNS, *_OPTIONAL) if name not in _OF_THE_REQUEST]
+    request = {name: z3.Real(name) for name in _OF_THE_REQUEST}
+    return [
+        indicators_of(
+            Z3,
+            recalled={name: z3.Real(f"recalled_{name}_{i}") for name in recalled},
+            **{name: z3.Real(f"{name}_{i}") for name in columns},
+            **request,
+        )
+        for i in range(2)
+    ]
 
 
 def _reads(rule: Rule) -> tuple[str, ...]:
@@ -123,7 +182,8 @@ def checked(policy: Policy) -> Policy:
     """Return the policy if a search can read it.
 
     Raises:
-        BadInput: if it draws its choice, or is no plain arithmetic: with the operation and the line.
+        BadInput: if it draws its choice, if its key never tells two instances apart, or if it is no plain arithmetic:
+            with the operation and the line.
     """
     rule = policy.rule
     if policy.samples:
@@ -135,8 +195,33 @@ def checked(policy: Policy) -> Policy:
         request = Request(id=0, arrival_s=0.0, prompt_tokens=1)
         rule.memory.recall(start, request, _NOBODY, policy.knobs, _NoDraw(rule.name))
     _readable(policy, lambda: source_of(policy))
-    _readable(policy, lambda: read(policy, Z3, _terms(policy)))
+    _readable(policy, lambda: _check_keys(policy, _terms(policy)))
     return policy
+
+
+def _check_keys(policy: Policy, instances: Sequence[Any]) -> None:
+    """Refuse keys that are no numbers, and rules to which all instances are equal: no choice of theirs is strict."""
+    keys, eligible = read(policy, Z3, instances)
+    for part in keys[0]:
+        if isinstance(part, bool) or not isinstance(part, int | float | Fraction | z3.ArithRef):
+            hint = "ops.where(condition, 0, 1) makes a condition a number" if z3.is_bool(part) else ""
+            shown = part if isinstance(part, z3.ExprRef | str | int | float | None) else type(part).__name__
+            raise BadInput(f"key of {policy.rule.name}", shown, "a number or a tuple of numbers", hint)
+    pairs = [*zip(*keys, strict=True), tuple(eligible)]
+    differ = [one != other for one, other in pairs]
+    if any(value is True for value in differ):
+        return
+    solver = z3.Solver()
+    solver.set("timeout", _APART_MS)
+    for x in instances:
+        columns = [getattr(x, name) for name in (*REQUIRED_COLUMNS, *_OPTIONAL)]
+        solver.add(*(column >= 0 for column in columns), x.prompt_tokens >= 1, x.block_tokens >= 1)
+    solver.add(z3.Or([term for term in differ if not isinstance(term, bool)]))
+    if solver.check() == z3.unsat:
+        drawn = policy.pick is not Pick.FIRST
+        told = "every choice is drawn from all of them" if drawn else "the first is always taken"
+        hint = f"its key is the same for every instance: {told}"
+        raise BadInput("rule", policy.label, "a rule whose choice follows from the state", hint)
 
 
 _NOBODY = ClusterState(ids=("a", "b"), running=(0, 0), waiting=(0, 0), queued_prefill_tokens=(0, 0), hit_tokens=(0, 0))
@@ -170,5 +255,5 @@ def _readable(policy: Policy, attempt: Callable[[], Any]) -> None:
 
 
 def _file_of(rule: Rule) -> str:
-    code = getattr(rule.key, "__code__", None)
+    code = getattr(inspect.unwrap(rule.key), "__code__", None)
     return code.co_filename if code is not None else ""

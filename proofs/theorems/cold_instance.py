@@ -1,7 +1,8 @@
-"""A fresh instance without cache beside warm ones: when the product gives it any of a class's traffic.
+"""A fresh instance without cache beside others: when the product gives it any of a class's traffic.
 
 The shipped product runs on two observed instances. For any number of instances the choice is the conjunction of the
-choices in pairs (claim ``choice_is_pairwise``): the cold one is taken exactly if it wins against every warm one.
+choices in pairs (claim ``choice_is_pairwise``): the cold one is taken exactly if it wins against every other one. The
+other one is called warm here, but nothing is asked of it: it may be fresh, too.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def a_later_cold_instance_waits_for_more_than_the_leverage() -> Theorem:
         reached={
             "16 residents are too few": z3.And(z3.Not(taken), warm.batch_size == 17, rho == 17),
             "17 are enough": z3.And(taken, warm.batch_size == 18, rho == 17),
+            "a fresh one before it takes the request": z3.And(z3.Not(taken), warm.batch_size == 1, rho == 1),
         },
     )
 

@@ -129,24 +129,68 @@ def with_floor_the_batch_always_counts() -> Theorem:
 
 @theorem
 def without_queue_any_queue_is_let_pass() -> Theorem:
-    """The port that drops queued prefill takes i over an idle j without queue, however long the queue on i is.
+    """The port that drops queued prefill takes a cached i before j without cache iff ``B_i <= L B_j``, queues unseen.
 
     Claim: zero_collapse.
     """
     (i, j), domain = observed(2)
-    takes = chooses(WITHOUT_QUEUE, [i, j], 0)
+    takes, takes_second = chooses(WITHOUT_QUEUE, [i, j], 0), chooses(WITHOUT_QUEUE, [j, i], 1)
+    most = formulas.batch_taken_at_most(1, i.prompt_tokens, j.batch_size)
     return Theorem(
-        domain=(*domain, idle(j), j.queued_prefill_tokens == 0, j.hit_tokens == 0),
+        domain=tuple(domain),
+        given={_CACHED: i.hit_tokens == i.prompt_tokens, "nothing is cached on j": j.hit_tokens == 0},
+        claim=z3.And(takes == (i.batch_size <= most), takes_second == (i.batch_size < most)),
+        faults={
+            "with the queue too": chooses(LMETRIC, [i, j], 0) == (i.batch_size <= most),
+            "at any batch": takes,
+            "up to the prompt's length, be j busy": takes == (i.batch_size <= i.prompt_tokens),
+        },
+        reached={
+            "a queue longer than any prompt seen, j idle": z3.And(
+                takes,
+                i.queued_prefill_tokens == 10_000_000,
+                idle(j),
+                j.queued_prefill_tokens == 0,
+                i.batch_size == most,
+            )
+        },
+    )
+
+
+@theorem
+def without_queue_a_large_batch_is_not_let_pass() -> Theorem:
+    """It is not true that a cached instance is taken whatever its batch, not even against an idle one without cache.
+
+    Claim: port_without_queue_takes_any_cached_instance.
+    """
+    (i, j), domain = observed(2, whole=True)
+    return Theorem(
+        domain=(*domain, i.prompt_tokens == 1000),
         given={
             _CACHED: i.hit_tokens == i.prompt_tokens,
-            "the batch on i is at most L": i.batch_size <= i.prompt_tokens,
+            "j is idle": idle(j),
+            "nothing is cached on j": j.hit_tokens == 0,
         },
-        claim=takes,
+        claim=chooses(WITHOUT_QUEUE, [i, j], 0),
+        refuted=True,
+    )
+
+
+@theorem
+def without_queue_two_cached_instances_are_told_apart_by_their_batch() -> Theorem:
+    """Where both hold the whole prompt, the port takes the one with the smaller batch, whatever is queued.
+
+    Claim: zero_collapse.
+    """
+    (i, j), domain = observed(2)
+    return Theorem(
+        domain=tuple(domain),
+        given={_CACHED: i.hit_tokens == i.prompt_tokens, "j holds the whole prompt": j.hit_tokens == j.prompt_tokens},
+        claim=chooses(WITHOUT_QUEUE, [i, j], 0) == (i.batch_size <= j.batch_size),
         faults={
-            "with the queue too": chooses(LMETRIC, [i, j], 0),
-            "at any batch": z3.And(takes, i.batch_size < i.prompt_tokens),
+            "with the queue too": chooses(LMETRIC, [i, j], 0) == (i.batch_size <= j.batch_size),
+            "the first": chooses(WITHOUT_QUEUE, [i, j], 0),
         },
-        reached={"a queue longer than any prompt seen": i.queued_prefill_tokens == 10_000_000},
     )
 
 

@@ -151,7 +151,6 @@ def residence_that_grows_with_the_batch_has_one_fixed_point() -> Theorem:
         faults={
             "slope forgotten": (residents == rate * residence)
             == z3.And(rate * slope < 1, residents == formulas.steady_residents(rate, base)),
-            "at any flow": (residents == rate * residence) == (residents == steady),
             "up to half": (residents == rate * residence) == z3.And(rate * slope < z3.Q(1, 2), residents == steady),
         },
         reached={"twice the batch at half the limit": z3.And(rate * slope == z3.Q(1, 2), steady == 2 * rate * base)},

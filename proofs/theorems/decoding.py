@@ -73,12 +73,14 @@ def each_other_request_adds_its_prefill_and_two_decode_slots() -> Theorem:
         before.decode_s_per_request == gamma,
         overlap >= 0,
         overlap <= 1,
-        total == tau * score_before + constant,
     ]
     lost, gained = tau * after.new_prefill_tokens + gamma * shared, gamma * shared
     return Theorem(
         domain=tuple(domain),
-        given={"the requests share the expected decode steps": shared == overlap * steps},
+        given={
+            "the requests share the expected decode steps": shared == overlap * steps,
+            "induction: it holds with one request fewer": total == tau * score_before + constant,
+        },
         claim=total + lost + gained == tau * score_after + constant,
         faults={
             "one slot, not two": total + lost == tau * score_after + constant,
@@ -113,12 +115,15 @@ def each_other_request_adds_the_reads_of_both() -> Theorem:
         return tau * (least + formulas.kv_read_delay(tau, steps, reads, kv_tokens)) + constant
 
     domain += [*one_more(before, after), tau > 0, gamma >= 0, reads >= 0, steps >= 1, kv >= 0, kv_of_other >= 0]
-    domain += [shared >= 0, shared <= steps, total == charged(before, kv)]
+    domain += [shared >= 0, shared <= steps]
     pair = formulas.pair_decode_delay(shared, gamma, reads, prompt, kv_of_other)
     grown = total + tau * after.new_prefill_tokens + pair
     return Theorem(
         domain=tuple(domain),
-        given={"the others outlive the request": shared == steps},
+        given={
+            "the others outlive the request": shared == steps,
+            "induction: it holds with one request fewer": total == charged(before, kv),
+        },
         claim=grown == charged(after, kv + kv_of_other),
         faults={
             "the other's KV tokens are not read": grown == charged(after, kv),

@@ -1,7 +1,7 @@
 """The rule of least harm, on the shipped rule, and the product beside it.
 
 How many others there are is settled by induction: one more request on the instance raises the shipped score by exactly
-what that request loses. A sum over the others is a running total, with the induction hypothesis as a domain.
+what that request loses. A sum over the others is a running total.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def an_idle_instance_delays_only_the_request() -> Theorem:
         given={"nobody else is on the instance": x.running + x.waiting == 0},
         claim=score == x.queued_prefill_tokens + x.new_prefill_tokens,
         faults={
-            "without the own prefill": score == x.queued_prefill_tokens,
-            "another request there": score == x.queued_prefill_tokens + 2 * x.new_prefill_tokens,
+            "the hit is not used": score == x.queued_prefill_tokens + x.prompt_tokens,
+            "the queue counts for nothing": score == x.new_prefill_tokens,
         },
     )
 
@@ -54,12 +54,14 @@ def each_unfinished_request_adds_one_prefill() -> Theorem:
         tau > 0,
         computed >= 0,
         computed <= after.new_prefill_tokens,
-        total == tau * score_before,
     ]
     grown = total + tau * computed
     return Theorem(
         domain=tuple(domain),
-        given={"the others are unfinished when the prefill runs": computed == after.new_prefill_tokens},
+        given={
+            "the others are unfinished when the prefill runs": computed == after.new_prefill_tokens,
+            "induction: it holds with one request fewer": total == tau * score_before,
+        },
         claim=grown == tau * score_after,
         faults={
             "another loses the queue, too": grown == tau * (score_after + after.queued_prefill_tokens),
@@ -84,12 +86,15 @@ def early_ends_only_lower_the_delay() -> Theorem:
         tau > 0,
         computed >= 0,
         computed <= after.new_prefill_tokens,
-        total >= tau * before.p_token,
-        total <= tau * score_before,
     ]
     grown = total + tau * computed
     return Theorem(
         domain=tuple(domain),
+        given={
+            "induction: its bounds hold with one request fewer": z3.And(
+                total >= tau * before.p_token, total <= tau * score_before
+            )
+        },
         claim=z3.And(grown >= tau * after.p_token, grown <= tau * score_after),
         faults={
             "twice the own wait is a lower bound": grown >= 2 * tau * after.p_token,

@@ -20,13 +20,28 @@ from proofs.theorem import Theorem, theorem
 from proofs.theorems.robustness import LMETRIC, line_of
 from scheduler import formulas
 from scheduler.indicators import Indicators
-from scheduler.policies.catalogue import policy
+from scheduler.policies.catalogue import CATALOGUE
 from scheduler.policies.common import FULL_BLOCKS, in_flight
 from scheduler.policies.reading import chosen, exact, precedes
 from scheduler.policies.rule import Policy
 from scheduler.policies.sglang import PROCESSED
 
 EQUAL_QUEUES = "queues are equal"
+CACHE_FIRST = ("dynamo_two_tier", "sglang_cache_aware")
+#: Knobs of both.
+THRESHOLDS = ("cache_threshold", "abs_threshold", "rel_threshold")
+
+
+def with_terms(name: str, **knobs: Any) -> Policy:
+    """A shipped rule with some knobs as solver terms."""
+    rule = CATALOGUE[name]
+    return Policy(rule, {**rule.with_knobs().values, **knobs})
+
+
+def thresholds() -> tuple[dict[str, Any], list[Any]]:
+    """The knobs of the rules that follow the cache as terms, and their domains."""
+    cache, absolute, relative = found = z3.Reals("cache abs rel")
+    return dict(zip(THRESHOLDS, found, strict=True)), [cache >= 0, cache <= 1, absolute >= 0, relative >= 1]
 
 
 def beats(j: Indicators, i: Indicators) -> Any:
@@ -158,10 +173,15 @@ def aibrix_cluster() -> tuple[list[Indicators], tuple[Any, ...], list[Any]]:
 def aibrix_is_never_dominated_in_match_and_load() -> Theorem:
     """AIBrix's prefix rule never takes i if j has no shorter match and no more load, and is better in one.
 
+    At any thresholds.
+
     Claim: never_dominated.
     """
     (i, j, least_loaded), aggregates, domain = aibrix_cluster()
-    takes = taken(policy("aibrix_prefix_cache"), aggregates, i, [j, least_loaded])
+    imbalance, sigmas = z3.Reals("imbalance sigmas")
+    rule = with_terms("aibrix_prefix_cache", imbalance=imbalance, sigmas=sigmas)
+    takes = taken(rule, aggregates, i, [j, least_loaded])
+    domain += [imbalance >= 0, sigmas >= 0]
     no_worse = z3.And(j.hit_tokens >= i.hit_tokens, in_flight(j) <= in_flight(i))
     better = z3.Or(j.hit_tokens > i.hit_tokens, in_flight(j) < in_flight(i))
     return Theorem(
@@ -186,17 +206,19 @@ def cache_first_pair(*, whole: bool = False) -> tuple[list[Indicators], list[Any
 
 @theorem
 def two_tier_rules_are_never_beaten_in_load_by_a_match_as_long() -> Theorem:
-    """Dynamo's two-tier rule and SGLang's never take i if j has no shorter match and less load.
+    """Dynamo's two-tier rule and SGLang's never take i if j has no shorter match and less load, at any thresholds.
+
+    SGLang's with its fallback by least load.
 
     Claim: never_dominated.
     """
     (i, j), domain = cache_first_pair()
+    knobs, ranges = thresholds()
     aggregates = z3.Reals("least most longest")
     longest = aggregates[2]
-    rules = [policy("dynamo_two_tier"), policy("sglang_cache_aware")]
-    takes = z3.Or([taken(rule, tuple(aggregates), i, [j]) for rule in rules])
+    takes = z3.Or([taken(with_terms(name, **knobs), tuple(aggregates), i, [j]) for name in CACHE_FIRST])
     return Theorem(
-        domain=(*domain, i.hit_tokens <= longest, j.hit_tokens <= longest),
+        domain=(*domain, *ranges, i.hit_tokens <= longest, j.hit_tokens <= longest),
         given={"the rule takes i": takes},
         claim=z3.Not(z3.And(j.hit_tokens >= i.hit_tokens, in_flight(j) < in_flight(i))),
         faults={

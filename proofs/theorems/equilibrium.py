@@ -70,7 +70,7 @@ def routing_keeps_the_rest() -> Theorem:
     )
     return Theorem(
         domain=tuple(domain),
-        given={"instances were at rest": rest, "an arrival goes where the product sends it": product},
+        given={"induction: instances were at rest": rest, "an arrival goes where the product sends it": product},
         claim=after,
         faults={
             "the scores are equal": i.p_token * (k_i + a_i) == j.p_token * (k_j + a_j),
@@ -128,11 +128,33 @@ def a_rest_is_unique_up_to_ties() -> Theorem:
 
 
 @theorem
+def a_rest_has_a_level() -> Theorem:
+    """The greatest ``P k`` is no more than any ``P (k + 1)``: the step over the instances, j being any one of them.
+
+    Claim: equilibrium.
+    """
+    (i, j), (k_i, k_j), domain = pair()
+    top = z3.Real("greatest_so_far")
+    next_j = scores(PRODUCT, [i, j])[1]
+    level = z3.If(top >= i.p_token * k_i, top, i.p_token * k_i)
+    return Theorem(
+        domain=tuple(domain),
+        given={
+            "induction: the greatest score so far is no more than the next of j": top <= next_j,
+            "the first is at rest": at_rest(i.p_token, k_i, j.p_token, k_j),
+        },
+        claim=z3.And(top <= level, i.p_token * k_i <= level, level <= next_j),
+        faults={"below the next": level < next_j, "no more than the score of j": level <= j.p_token * k_j},
+        reached={"no room between": z3.And(level == next_j, top < level, k_i > 0)},
+    )
+
+
+@theorem
 def a_rest_is_the_least_potential() -> Theorem:
     """Any other state of the same total has no lower sum of ``P k (k + 1)/2``.
 
-    At a rest some level lies between ``P k`` and ``P (k + 1)`` on every instance; moving d requests onto an instance
-    raises its term by at least d times the level, and the d of all instances add up to 0.
+    At a rest some level lies between ``P k`` and ``P (k + 1)`` on every instance (:func:`a_rest_has_a_level`); moving d
+    requests onto an instance raises its term by at least d times the level, and the d of all instances add up to 0.
 
     Claim: equilibrium.
     """
@@ -164,8 +186,9 @@ def totals_bound_the_level() -> Theorem:
     held = z3.And(total <= level * inverse, level * inverse <= total + count)
     with_it = inverse + 1 / tokens
     return Theorem(
-        domain=(tokens > 0, k >= 0, level > 0, total >= 0, inverse >= 0, count >= 0, held),
+        domain=(tokens > 0, k >= 0, level >= 0, total >= 0, inverse >= 0, count >= 0),
         given={
+            "induction: the totals so far bound the level": held,
             "no score is above the level": tokens * k <= level,
             "no next score is below the level": level <= tokens * (k + 1),
         },
@@ -191,18 +214,18 @@ def whole_requests_stay_near_the_shares() -> Theorem:
     low = formulas.hyperbolic_share(total, tokens, inverse) - 1
     high = formulas.hyperbolic_share(total + count, tokens, inverse)
     return Theorem(
-        domain=(
-            tokens > 0, k >= 0, inverse > 0, count >= 1, total >= 0,
-            total <= level * inverse, level * inverse <= total + count,
-        ),
+        domain=(tokens > 0, k >= 0, inverse > 0, count >= 1, total >= 0),
         given={
+            "induction: the totals so far bound the level": z3.And(
+                total <= level * inverse, level * inverse <= total + count
+            ),
             "no score is above the level": tokens * k <= level,
             "no next score is below the level": level <= tokens * (k + 1),
         },
         claim=z3.And(low <= k, k <= high),
         faults={"no less than its share": low + 1 <= k, "no more than its share": k <= low + 1},
         reached={"one less than the share": low == k, "the share of N more": k == high},
-    )  # fmt: skip
+    )
 
 
 @theorem
@@ -215,10 +238,9 @@ def the_product_goes_where_least_of_the_share_is_filled() -> Theorem:
     total, inverse = z3.Reals("T S")
     score_i, score_j = scores(PRODUCT, [i, j])
     filled_i, filled_j = (x.batch_size / formulas.hyperbolic_share(total, x.p_token, inverse) for x in (i, j))
-    domain = [total > 0, inverse > 0, i.batch_size > 0, j.batch_size > 0]
+    domain = [total > 0, inverse > 0, *(term > 0 for x in (i, j) for term in (x.p_token, x.batch_size))]
     return Theorem(
         domain=tuple(domain),
-        given={"P-tokens are positive": z3.And(i.p_token > 0, j.p_token > 0)},
         claim=z3.And((score_i < score_j) == (filled_i < filled_j), (score_i == score_j) == (filled_i == filled_j)),
         faults={
             "the smaller batch": (score_i < score_j) == (i.batch_size < j.batch_size),
@@ -236,13 +258,17 @@ def level_scores_give_the_shares() -> Theorem:
     tokens, batch, level, total, inverse = z3.Reals("P B level T S")
     with_it = inverse + 1 / tokens
     return Theorem(
-        domain=(tokens > 0, level > 0, inverse >= 0, total == level * inverse),
-        given={"the scores are level": tokens * batch == level},
+        domain=(tokens > 0, level > 0, inverse >= 0),
+        given={
+            "the scores are level": tokens * batch == level,
+            "induction: the totals so far are level": total == level * inverse,
+        },
         claim=z3.And(
             total + batch == level * with_it, batch == formulas.hyperbolic_share(total + batch, tokens, with_it)
         ),
         faults={
-            "the total of the others": batch == formulas.hyperbolic_share(total, tokens, with_it),
+            "the total of the others": total + batch == level * inverse,
+            "half of it": 2 * batch <= total + batch,
             "in proportion to P": batch * with_it == (total + batch) * tokens,
         },
     )

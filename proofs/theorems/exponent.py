@@ -140,7 +140,11 @@ def without_a_neutral_step_intervals_of_scores_are_disjoint() -> Theorem:
             _INCREASING: z3.And(T(x, y) < T(x, y_greater), T(x_greater, y) < T(x_greater, y_greater)),
         },
         claim=z3.And(T(x, y) < T(x, y_greater), T(x, y_greater) < T(x_greater, y)),
-        faults={"overlapping": T(x, y_greater) >= T(x_greater, y)},
+        faults={
+            "no greater B lengthens an interval": T(x_greater, y_greater) - T(x_greater, y)
+            <= T(x, y_greater) - T(x, y),
+            "overlapping": T(x, y_greater) >= T(x_greater, y),
+        },
     )
 
 

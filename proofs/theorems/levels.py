@@ -57,8 +57,11 @@ def level_lines_give_the_linear_shares() -> Theorem:
     tokens, batch, rate, level, total, sum_tokens, count = z3.Reals("P B w level T sum_P N")
     mean = (sum_tokens + tokens) / (count + 1)
     return Theorem(
-        domain=(rate > 0, count >= 0, rate * total + sum_tokens == level * count),
-        given={"the scores are level": formulas.line(tokens, batch, rate) == level},
+        domain=(rate > 0, count >= 0),
+        given={
+            "the scores are level": formulas.line(tokens, batch, rate) == level,
+            "induction: the totals so far are level": rate * total + sum_tokens == level * count,
+        },
         claim=z3.And(
             rate * (total + batch) + sum_tokens + tokens == level * (count + 1),
             batch == formulas.linear_share(total + batch, count + 1, tokens, mean, rate),
@@ -91,7 +94,7 @@ def routing_by_a_line_keeps_the_rest() -> Theorem:
             weight > 0, weight < 1, i.batch_size == k_i + 1, j.batch_size == k_j + 1, k_i >= 0, k_j >= 0,
             z3.Or(k_i == 0, k_i >= 1), z3.Or(a_i == 0, a_i == 1), z3.Or(a_j == 0, a_j == 1), a_i + a_j <= 1,
         ),
-        given={"instances were at rest": rest(k_i, k_j), "an arrival goes where the line sends it": sent},
+        given={"induction: instances were at rest": rest(k_i, k_j), "an arrival goes where the line sends it": sent},
         claim=rest(k_i + a_i, k_j + a_j),
         faults={
             "empty instances, too": formulas.line(i.p_token, k_i, rate) <= formulas.line(j.p_token, k_j + 1, rate),
@@ -137,7 +140,10 @@ def beyond_the_level_nothing_changes() -> Theorem:
         domain=(count >= 1, rate > 0, level <= all_filled),
         given={"instances come in ascending order": last <= tokens, "one so far is not filled": level <= last},
         claim=z3.And(after == level, formulas.flooded_share(Z3, after, tokens, rate) == 0, after <= tokens),
-        faults={"the level rises": after > level, "filling all is the least": after < level},
+        faults={
+            "all are filled": after == (all_filled * count + tokens) / (count + 1),
+            "no later one is at the level": after < tokens,
+        },
     )
 
 

@@ -11,13 +11,16 @@ Both directions for any number of classes and instances, by running totals over 
   or the classes that can be reached from an unsent rest, along arcs to any holder and back from an instance to a class
   it serves, are a set that is not covered.
 
-That a finite sum may be taken by rows or by columns is used without proof. The last theorem needs none of this: it asks
-for the routing itself, for up to three classes.
+Three steps are left to the reader: that a finite sum may be taken by rows or by columns; that what is reached is
+reached by a path that visits no class and no instance twice, so that each cell changes once; and that a reached
+instance with room ends such a path, so that without an augmenting path all reached instances are full. The last
+theorems need none of this: they ask for the routing itself, for up to three classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -147,6 +150,78 @@ def augmenting_ends() -> Theorem:
     )
 
 
+@theorem
+def sending_along_a_path_keeps_a_routing() -> Theorem:
+    """The path sends ``more`` from class to instance on each arc forth and takes it back on each arc back.
+
+    Each class and each instance between the ends has one arc of each kind, so its total stays; the class at the one end
+    sends more, within its share, and the instance at the other receives more, within its part.
+
+    Claim: coverage_law_many_classes.
+    """
+    more, forth, back, sent, share, received = z3.Reals("more forth back sent share received")
+    instances = z3.Real("instances")
+    part = 1 / instances
+    return Theorem(
+        domain=(instances >= 1, more >= 0, forth >= 0),
+        given={
+            "no more than an arc back carries": more <= back,
+            "no more than is unsent": sent + more <= share,
+            "no more than there is room": more <= part - received,
+        },
+        claim=z3.And(
+            forth + more >= 0,
+            back - more >= 0,
+            (forth + more) + (back - more) == forth + back,
+            sent + more <= share,
+            received + more <= part,
+        ),
+        faults={
+            "only sent, nothing taken back": (forth + more) + back == forth + back,
+            "twice as much": z3.And(back - 2 * more >= 0, received + 2 * more <= part),
+        },
+        reached={"the instance is full": z3.And(received + more == part, more > 0)},
+    )
+
+
+@theorem
+def a_path_carries_at_least_one_unit() -> Theorem:
+    """Step over the arcs: in whole units, what the path can carry stays at least one unit.
+
+    The first is the unsent rest of the class at its beginning, the last the room of the instance at its end.
+
+    Claim: coverage_law_many_classes.
+    """
+    so_far, arc = (z3.ToReal(z3.Int(name)) for name in ("so_far", "arc"))
+    bottleneck = z3.If(so_far <= arc, so_far, arc)
+    return Theorem(
+        given={"induction: the path so far carries a unit": so_far >= 1, "the arc can carry something": arc > 0},
+        claim=bottleneck >= 1,
+        faults={"two units": bottleneck >= 2, "as much as before": bottleneck >= so_far},
+        reached={"one unit": z3.And(bottleneck == 1, so_far == 3)},
+    )
+
+
+@theorem
+def when_all_is_sent_every_instance_takes_its_part() -> Theorem:
+    """Step over the instances: the room left never shrinks, so if there is none in all, there is none on any.
+
+    All shares add up to 1, as the parts do; so once all is sent the room left on all instances together is 0.
+
+    Claim: coverage_law_many_classes.
+    """
+    room, received, instances = z3.Reals("room received instances")
+    part = 1 / instances
+    after = room + (part - received)
+    return Theorem(
+        domain=(instances >= 1,),
+        given={"induction: the room so far is not negative": room >= 0, "no more than its part": received <= part},
+        claim=z3.And(after >= room, z3.Implies(after <= 0, received == part)),
+        faults={"full in any case": received == part, "nothing is added": after <= room},
+        reached={"full": z3.And(received == part, after == 0)},
+    )
+
+
 def _groups() -> tuple[tuple[int, ...], ...]:
     """Every set of classes that an instance may hold, the empty one left out: it never serves a class."""
     return tuple(chosen for size in range(1, len(CLASSES) + 1) for chosen in combinations(CLASSES, size))
@@ -159,15 +234,12 @@ def _every_set_is_covered(
     return z3.And([formulas.covered(z3.Sum([work[c] for c in chosen]), union, 1) for chosen, union in unions.items()])
 
 
-@theorem
-def three_classes_on_any_number_of_instances() -> Theorem:
-    """The whole statement at once: with every set covered there is a routing, and with a routing every set is covered.
+def _small() -> tuple[tuple[Any, ...], Any, Callable[[Iterable[tuple[int, ...]]], Any]]:
+    """Three classes: what holds by construction, that there is a routing, and that each of some sets is covered.
 
     Instances that hold the same classes form a group of any size; within a group work is spread evenly. A class may
     have the share 0, so fewer classes are included. Work is counted in instances: each takes 1, filled up with traffic
     that belongs to no class.
-
-    Claim: small_clusters_route_what_they_cover.
     """
     work = {c: z3.Real(f"work_{c}") for c in CLASSES}
     sizes = {held: z3.Real("group_" + "".join(map(str, held))) for held in _groups()}
@@ -177,12 +249,21 @@ def three_classes_on_any_number_of_instances() -> Theorem:
         *(z3.Sum([flow for (own, _), flow in flows.items() if own == c]) == work[c] for c in CLASSES),
         *(z3.Sum([flows[c, held] for c in held]) <= sizes[held] for held in _groups()),
     )
-    covered = _every_set_is_covered(work, sizes, _groups())
-    singles, pairs = (_every_set_is_covered(work, sizes, combinations(CLASSES, size)) for size in (1, 2))
-    can = z3.Exists(list(flows.values()), routed)
+    domain = tuple(x >= 0 for x in (*work.values(), *sizes.values()))
+    return domain, z3.Exists(list(flows.values()), routed), partial(_every_set_is_covered, work, sizes)
+
+
+@theorem
+def three_classes_on_any_number_of_instances() -> Theorem:
+    """The whole statement at once: with every set covered there is a routing, and with a routing every set is covered.
+
+    Claim: small_clusters_route_what_they_cover.
+    """
+    domain, can, covered = _small()
+    singles, pairs = (covered(combinations(CLASSES, size)) for size in (1, 2))
     return Theorem(
-        domain=(*(x >= 0 for x in (*work.values(), *sizes.values())),),
-        claim=covered == can,
+        domain=domain,
+        claim=covered(_groups()) == can,
         faults={"single classes are enough": singles == can, "pairs are enough": z3.And(singles, pairs) == can},
         bound="up to 3 classes, any number of instances",
     )
@@ -192,14 +273,12 @@ def three_classes_on_any_number_of_instances() -> Theorem:
 def single_classes_do_not_suffice() -> Theorem:
     """False: two classes with one holder in common, each covered, leave the other instance with nothing.
 
-    On two instances whose first holds both classes a routing would send both shares, 1 in total, to the first.
-
     Claim: single_class_coverage_suffices.
     """
-    first, second = z3.Reals("share_0 share_1")
+    domain, can, covered = _small()
     return Theorem(
-        domain=(first >= 0, second >= 0, first + second == 1),
-        given={"each class is covered": z3.And([formulas.covered(share, 1, 2) for share in (first, second)])},
-        claim=formulas.covered(first + second, 1, 2),
+        domain=domain,
+        given={"each class is covered": covered(combinations(CLASSES, 1))},
+        claim=can,
         refuted=True,
     )

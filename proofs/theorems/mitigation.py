@@ -100,7 +100,7 @@ def load_decides_whether_it_spills_that_far() -> Theorem:
             "whenever holders receive more": spill == z3.And(hot > cold, residence > enough),
         },
         reached={"quiet at low load": z3.And(z3.Not(spill), hot > rho * cold, rho == 17)},
-        without={"a hit is worth something": {"hot": 1, "cold": 2, "residence": 1, "rho": "1/2"}},
+        without={"a hit is worth something": {"hot": 1, "cold": 3, "residence": "1/10", "rho": "1/2"}},
     )
 
 

@@ -1,6 +1,12 @@
-"""From all instances to pairs: why a statement about every pair is a statement about any number of instances."""
+"""From all instances to pairs: why a statement about every pair is a statement about any number of instances.
+
+A rule whose key for an instance reads nothing of the others (no aggregates, no filter) takes the first instance with
+the least key. That is the one which no other instance, compared with it alone, is taken before.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import z3
 
@@ -12,15 +18,41 @@ from scheduler.policies.reading import chosen
 COUNT = 6
 
 
-@theorem
-def a_choice_without_filter_is_made_pair_by_pair() -> Theorem:
-    """The shipped choice among N instances is the conjunction of its choices in the pairs with each other instance.
+def taken_in_a_pair(key: Any, other: Any, comes_first: Any) -> Any:
+    """The shipped choice between two instances, by their keys and their order in the list."""
+    first = chosen(Z3, [(key,), (other,)], [True, True], 0)
+    second = chosen(Z3, [(other,), (key,)], [True, True], 1)
+    return z3.If(comes_first, first, second)
 
-    ``chosen`` is, by its definition, a conjunction over the other instances of a condition on the two keys and the
-    order of the two indices. Here the solver confirms it of the shipped formula, for keys of any values. The general
-    step is the form of the formula: with one more instance it gains one more conjunct about one more pair.
+
+@theorem
+def the_first_least_of_any_number_is_taken_in_every_pair() -> Theorem:
+    """For any number N of instances: i is the first with the least key iff it is taken in the pair with each other one.
 
     Claim: choice_is_pairwise.
+    """
+    key = z3.Function("key", z3.IntSort(), z3.RealSort())
+    count, i, j = z3.Ints("N i j")
+    is_another = z3.And(j >= 0, j < count, j != i)
+    first_least = z3.ForAll([j], z3.Implies(is_another, z3.And(key(i) <= key(j), z3.Implies(j < i, key(i) < key(j)))))
+    ignoring_order = z3.ForAll([j], z3.Implies(is_another, key(i) <= key(j)))
+    in_every_pair = z3.ForAll([j], z3.Implies(is_another, taken_in_a_pair(key(i), key(j), i < j)))
+    in_the_last_pair = z3.Implies(count - 1 != i, taken_in_a_pair(key(i), key(count - 1), i < count - 1))
+    return Theorem(
+        domain=(i >= 0, i < count),
+        claim=first_least == in_every_pair,
+        faults={
+            "ties do not count": ignoring_order == in_every_pair,
+            "one pair is enough": first_least == in_the_last_pair,
+        },
+    )
+
+
+@theorem
+def the_unrolled_choice_is_made_pair_by_pair() -> Theorem:
+    """The shipped condition of a choice among N instances is the conjunction of its conditions in the pairs.
+
+    Claim: unrolled_choice_is_pairwise.
     """
     keys = [(z3.Real(f"key_{index}"),) for index in range(COUNT)]
     everyone = [True] * COUNT
@@ -28,9 +60,7 @@ def a_choice_without_filter_is_made_pair_by_pair() -> Theorem:
     for index in range(COUNT):
         among_all = chosen(Z3, keys, everyone, index)
         pairs = [
-            chosen(Z3, [keys[min(index, other)], keys[max(index, other)]], [True, True], int(other < index))
-            for other in range(COUNT)
-            if other != index
+            taken_in_a_pair(keys[index][0], keys[other][0], index < other) for other in range(COUNT) if other != index
         ]
         claims.append(among_all == z3.And(pairs))
         faults.append(among_all == z3.And(pairs[1:]))

@@ -53,7 +53,10 @@ def the_gap_changes_by_the_sum_over_its_arrivals() -> Theorem:
             == change + is_hot / holders - (1 - is_hot) / (instances - holders),
         },
         claim=after == total(hot + is_hot, window + 1),
-        faults={"the arrival forgotten": after == total(hot, window)},
+        faults={
+            "every arrival is of the class": after == total(hot + 1, window + 1),
+            "arrivals of others do not count": after == total(hot + is_hot, window + is_hot),
+        },
     )
 
 
@@ -67,11 +70,8 @@ def a_sliding_window_crosses_after_its_share_of_requests() -> Theorem:
     seen = formulas.window_share(before, after, window, since) >= threshold
     delay = formulas.alarm_delay(before, after, window, threshold)
     return Theorem(
-        domain=(window > 0, before >= 0, after <= 1, since >= 0, since <= window),
-        given={
-            "the share rises": before < after,
-            "the threshold lies between": z3.And(before <= threshold, threshold <= after),
-        },
+        domain=(window > 0, before >= 0, after <= 1, before != after, since >= 0, since <= window),
+        given={"the threshold lies between": z3.And(before <= threshold, threshold <= after)},
         claim=z3.And(seen == (since >= delay), delay >= 0, delay <= window),
         faults={
             "never late": seen,
@@ -95,11 +95,8 @@ def slack_of_the_rest_of_the_window_makes_up_for_the_delay() -> Theorem:
         after, holders, instances
     )
     return Theorem(
-        domain=(window > 0, holders >= 1, holders < instances, before >= 0, after <= 1, slack >= 0),
-        given={
-            "before the step the gap shrinks": before * instances < holders,
-            "after it the gap grows": after * instances > holders,
-        },
+        domain=(window > 0, holders >= 1, holders < instances, before >= 0, after <= 1, before < after, slack >= 0),
+        given={"before the step the gap shrinks": before * instances < holders},
         claim=(change <= 0) == (slack >= window - delay),
         faults={
             "no slack needed": change <= 0,
@@ -127,7 +124,7 @@ def a_longer_run_waits_for_the_shorter_one_first() -> Theorem:
             after == formulas.run_wait(success, chance * success),
         ),
         faults={
-            "one trial forgotten": after == formulas.run_wait(success, chance * success) - 1,
-            "one success too many": after == formulas.run_wait(success, chance * success * success),
+            "one more success doubles the wait": after >= 2 * wait,
+            "the run need not start again": after == wait + 1 / success,
         },
     )

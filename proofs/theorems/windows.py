@@ -107,7 +107,7 @@ def below_one_half_the_miss_needs_the_longer_window() -> Theorem:
 
     So the smaller of the two, which sets the window, is that of the miss.
 
-    Claim: alarm_window.
+    Claim: miss_sets_the_window.
     """
     threshold, eps = z3.Reals("c eps")
     growth = -formulas.kl_slope(threshold, threshold - eps) - formulas.kl_slope(threshold, threshold + eps)
@@ -126,7 +126,7 @@ def shares_of_the_error_add_up_to_it() -> Theorem:
 
     The step over the tests, and its end at ``classes * decisions`` of them.
 
-    Claim: alarm_window.
+    Claim: error_budget.
     """
     error, classes, decisions, tests, total, last = z3.Reals("delta classes decisions m total last")
     each = formulas.error_share(error, classes, decisions)
@@ -150,7 +150,7 @@ def shares_of_the_error_add_up_to_it() -> Theorem:
 def an_endless_row_of_decisions_errs_by_less_than_delta() -> Theorem:
     """With ``delta/(n (n + 1))`` for the n-th decision, the first n err by at most ``delta n/(n + 1)``.
 
-    Claim: alarm_window.
+    Claim: error_budget.
     """
     error, decision, total, last = z3.Reals("delta n total last")
     after = total + last

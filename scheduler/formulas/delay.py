@@ -94,7 +94,7 @@ def loaded_delay(
         >>> loaded_delay(100, 32, 4, 0.0, 64), loaded_delay(100, 32, 4, 0.5, 64)
         (228.0, 382.0)
 
-    Source: claim ``marginal_delay``, later arrivals.
+    Source: claim ``delay_under_load``.
     """
     others = new_tokens * (batch - 1)
     behind = load * new_tokens * (queued_prefill_tokens + new_tokens / 2) / later_tokens
@@ -175,7 +175,8 @@ def kappa(
         expected_output_tokens: n_out, >= 0 [token].
         overlap: share of the request's decode steps that another request shares, in [0, 1]; see
             :func:`uniform_overlap`. It is 1/2 if the others have the same length and are anywhere in their output, or
-            if outputs have no memory, and 1 if all others outlive the request.
+            if all outputs have no memory and one mean, the request's own as well; 1 - 1/e if the request's length is
+            given and the others' have no memory, with that mean; and 1 if all others outlive the request.
 
     Example:
         >>> kappa(0.0001, 0.00001, 200)

@@ -64,7 +64,7 @@ def water_level(ops: Ops, tokens: Sequence[Number], total: Number, rate: Number)
         >>> level, [flooded_share(SCALAR, level, p, 32) for p in (64, 128, 1088)]
         (288.0, [7.0, 5.0, 0])
 
-    Source: claim ``equilibrium``, the line where its formula is negative.
+    Source: claim ``line_fills_to_a_level``.
     """
     levels = []
     filled = rate * total
@@ -88,7 +88,7 @@ def flooded_share(ops: Ops, level: Number, tokens: Number, rate: Number) -> Numb
         >>> flooded_share(SCALAR, 288, 64, 32), flooded_share(SCALAR, 288, 1088, 32)
         (7.0, 0)
 
-    Source: claim ``equilibrium``, the line where its formula is negative.
+    Source: claim ``line_fills_to_a_level``.
     """
     return ops.max_(0, (level - tokens) / rate)
 

@@ -118,7 +118,7 @@ def error_share(error: Number, classes: Number, decisions: Number) -> Number:
         >>> error_share(0.01, 10, 100)
         1e-05
 
-    Source: claim ``alarm_window``.
+    Source: claim ``error_budget``.
     """
     return error / (classes * decisions)
 
@@ -134,7 +134,7 @@ def error_of_decision(error: Number, decision: Number) -> Number:
         >>> error_of_decision(0.5, 1), error_of_decision(0.5, 4)
         (0.25, 0.025)
 
-    Source: claim ``alarm_window``.
+    Source: claim ``error_budget``.
     """
     return error / (decision * (decision + 1))
 

@@ -185,11 +185,12 @@ def a_hit_buys_no_more_than_its_leverage(
 
 
 def idle_instances_are_told_apart_by_cache(decide: Decide, state: ClusterState, request: Request) -> None:
-    """Where every instance is idle, the one that has to compute least is taken (claim ``idle_collapse``)."""
+    """Where every instance is idle, one that has to compute least is taken (claim ``idle_collapse``)."""
     idle = with_columns(state, **{name: [0] * len(state) for name in ("running", "waiting", "queued_prefill_tokens")})
     chosen = decide(idle, request).instance
-    hits = idle.hit_tokens
-    assert hits[chosen] == max(hits), f"chose {chosen} with {hits[chosen]} cached tokens; another has {max(hits)}"
+    tokens = [tokens for tokens, _ in product_indicators(idle, request)]
+    least = min(tokens)
+    assert tokens[chosen] == least, f"chose {chosen} with {tokens[chosen]} tokens to compute; another has {least}"
 
 
 def every_instance_is_reached(decide: Decide, state: ClusterState, request: Request, arrivals: int) -> None:

@@ -10,6 +10,8 @@ from argprod import claims as checker
 from argprod.claims import Checked, check_claims, registration_problems, run_evidence, run_properties
 from proofs import theorem as theorems
 from proofs.theorem import Theorem, all_theorems
+from theory import derivation as derivations
+from theory.derivation import Derivation, all_derivations
 from theory.registry import Claim, Status, claims
 
 GOOD = "pairwise_exchange_rate"
@@ -70,7 +72,7 @@ def test_premises_are_those_of_the_theorems() -> None:
 
 
 def test_a_bounded_theorem_is_no_proof_for_all_values() -> None:
-    found = problems_of(good(proof=claims()["choice_is_pairwise"].proof, premises=()))
+    found = problems_of(good(proof=claims()["unrolled_choice_is_pairwise"].proof, premises=()))
     assert "recorded as proved, but a theorem is bounded: up to 6 instances" in found
 
 
@@ -106,6 +108,53 @@ def test_a_timeout_is_undecided_and_never_proved(monkeypatch: pytest.MonkeyPatch
 def test_a_proof_that_cannot_fail_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     place = register(monkeypatch, Theorem(claim=z3.Real("x") * 0 == 0))
     assert "no seeded fault" in problems_of(good(proof=(place,), premises=()))
+
+
+def test_a_refutation_is_no_proof() -> None:
+    refuting = claims()["count_coverage_suffices"]
+    found = problems_of(good(proof=refuting.proof, premises=refuting.premises))
+    assert "recorded as proved, but a theorem of it refutes something" in found
+
+
+@pytest.mark.parametrize("work", [None, Derivation("Nothing."), Derivation("A result alone.", result=1)])
+def test_a_derivation_that_shows_nothing_is_a_problem(monkeypatch: pytest.MonkeyPatch, work: Any) -> None:
+    [place, *_] = claims()[GOOD].derivation
+    monkeypatch.setattr(derivations, "DERIVATIONS", {**all_derivations(), place: lambda: work})
+    assert "shows nothing" in problems_of(good(derivation=(place,)))
+
+
+def test_faults_that_hold_nowhere_are_no_slips(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = z3.Real("x")
+    place = register(monkeypatch, Theorem(claim=x * x >= 0, faults={"nonsense": x * x < 0}))
+    assert "caught whatever the claim says" in problems_of(good(proof=(place,), premises=()))
+
+
+def test_a_claim_that_holds_nowhere_is_not_worth_refuting(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = z3.Real("x")
+    place = register(monkeypatch, Theorem(claim=x * x < 0, refuted=True))
+    assert "holds in no state" in problems_of(good(status=Status.REFUTED, proof=(place,), premises=()))
+
+
+def test_a_premise_is_not_needed_for_the_sake_of_a_division_by_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = z3.Real("x")
+    stated = Theorem(claim=x / x == 1, given={"x is not 0": x != 0}, faults={"two": x / x == 2 * x})
+    place = register(monkeypatch, stated)
+    assert "'x is not 0' is not needed" in problems_of(good(proof=(place,), premises=("x is not 0",)))
+
+
+def test_a_theorem_names_its_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stray() -> Theorem:
+        """It holds.
+
+        Claim: coverage_law.
+        """
+        return Theorem(claim=z3.Real("x") >= 0, refuted=True)
+
+    place = "proofs/theorems/exchange.py:stray"
+    monkeypatch.setattr(theorems, "THEOREMS", {**all_theorems(), place: stray})
+    found = registration_problems({**claims(), GOOD: good(proof=(*claims()[GOOD].proof, place))})
+    assert f"{place} names it, the registry does not" in found["coverage_law"]
+    assert f"{place} is listed, its docstring names another claim" in found[GOOD]
 
 
 def test_problems_of_the_tree_come_last_and_only_for_the_whole_registry(monkeypatch: pytest.MonkeyPatch) -> None:

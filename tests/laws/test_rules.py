@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from scheduler.ops import SCALAR
 from scheduler.policies.catalogue import CATALOGUE, policy
 from scheduler.policies.choosing import decide
 from scheduler.policies.reading import chosen
-from scheduler.policies.rule import Pick, Policy
+from scheduler.policies.rule import Pick, Policy, no_aggregates
 from scheduler.state import ClusterState, Request, checked_request
 from scheduler.testing import laws
 from scheduler.testing.strategies import from_domain, policies, requests, situations
@@ -185,6 +186,45 @@ def test_a_choice_is_made_pair_by_pair(keys: list[int]) -> None:
             if other != index
         ]
         assert chosen(SCALAR, [(k,) for k in keys], everyone, index) == all(pairs), (index, key)
+
+
+def pair_of(state: ClusterState, first: int, second: int) -> ClusterState:
+    """The state with two of its instances only, in this order."""
+    columns = {"ids": state.ids} | {n: c for n in INSTANCE_DOMAINS if (c := getattr(state, n)) is not None}
+    picked = {name: (column[first], column[second]) for name, column in columns.items()}
+    return msgspec.structs.replace(state, **picked)
+
+
+def taken_in_every_pair(text: str, state: ClusterState, request: Request) -> list[bool]:
+    """Whether the rule takes each instance in the pairs with all others."""
+
+    def beats(index: int, other: int) -> bool:
+        place = int(other < index)
+        pair = pair_of(state, min(index, other), max(index, other))
+        return fixed(text)(pair, request).instance == place
+
+    return [all(beats(index, other) for other in range(len(state)) if other != index) for index in range(len(state))]
+
+
+WITHOUT_AGGREGATES = [name for name in PRODUCTS if policy(name).rule.aggregates is no_aggregates] + LINES
+
+
+@pytest.mark.parametrize("text", WITHOUT_AGGREGATES)
+@settings(max_examples=25)
+@given(drawn=situations(2, 6, loose=True))
+def test_a_rule_without_aggregates_chooses_pair_by_pair(text: str, drawn: Drawn) -> None:
+    index = fixed(text)(*drawn).instance
+    assert taken_in_every_pair(text, *drawn) == [other == index for other in range(len(drawn[0]))]
+
+
+def test_a_rule_with_aggregates_need_not_choose_pair_by_pair() -> None:
+    zeros = (0, 0, 0)
+    state = ClusterState(
+        ids=("A", "B", "C"), running=(9, 0, 99), waiting=zeros, queued_prefill_tokens=zeros, hit_tokens=(30, 0, 0)
+    )
+    request = Request(id=0, arrival_s=0.0, prompt_tokens=100)
+    assert fixed("linear:weight=0.7")(state, request).instance == 0
+    assert taken_in_every_pair("linear:weight=0.7", state, request) == [False, True, False]
 
 
 def test_an_index_function_can_be_checked() -> None:

@@ -81,6 +81,22 @@ def test_without_queue_any_queue_is_let_pass(queue: int, tokens: int) -> None:
     assert (decided("lmetric", where, prompt(tokens)).instance == 0) == (queue + 1 <= tokens)
 
 
+@given(st.integers(0, 10**6), st.integers(1, TOKENS_MAX), st.integers(0, REQUESTS_MAX), st.integers(0, 300))
+def test_without_queue_a_cached_instance_is_taken_up_to_a_batch(
+    queue: int, tokens: int, running: int, other: int
+) -> None:
+    where = state((running, other), (tokens, 0), queues=(queue, 7))
+    first = decided("lmetric_no_queue", where, prompt(tokens)).instance == 0
+    assert first == (running + 1 <= formulas.batch_taken_at_most(1, tokens, other + 1))
+
+
+def test_without_queue_a_saturated_cached_instance_is_not_taken() -> None:
+    assert decided("lmetric_no_queue", state((1200, 0), (1000, 0)), prompt(1000)).instance == 1
+    assert decided("lmetric_no_queue", state((999, 0), (1000, 0)), prompt(1000)).instance == 0
+    # Both hold the prompt: the emptier one.
+    assert decided("lmetric_no_queue", state((1, 0), (1000, 1000), (0, 10**6)), prompt(1000)).instance == 1
+
+
 @given(situations(2, 6))
 def test_without_self_an_idle_instance_beats_every_busy_one(drawn: Drawn) -> None:
     where, request = drawn
@@ -123,5 +139,5 @@ def test_without_self_idle_instances_tie_whatever_their_cache(drawn: Drawn) -> N
 
 def test_a_law_tells_the_rule_that_does_not_count_the_request() -> None:
     where, request = state((0, 0), (0, 1024)), prompt(1088)
-    with pytest.raises(AssertionError, match="chose 0 with 0 cached tokens"):
+    with pytest.raises(AssertionError, match="chose 0 with 1088 tokens to compute"):
         idle_instances_are_told_apart_by_cache(lambda *inputs: decided("lmetric_no_self", *inputs), where, request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -189,6 +190,17 @@ def test_the_overlap_with_a_uniform_residual_is_the_mean_over_residuals(own: int
     # Midpoints of unit cells give the integral exactly: min(own, residual) is linear within each cell.
     mean = sum((min(Fraction(own), Fraction(2 * cell + 1, 2)) for cell in range(other)), Fraction(0)) / other
     assert formulas.uniform_overlap(SCALAR, Fraction(own), Fraction(other)) == mean / own
+
+
+@pytest.mark.parametrize("mean", [50, 400])
+def test_the_overlap_without_memory_depends_on_whether_the_own_length_is_known(mean: int) -> None:
+    # An output without memory lasts k more steps with chance (1 - 1/mean)^k; shared steps are summed one by one.
+    lasts = [(1 - 1 / mean) ** k for k in range(60 * mean)]
+    own_given = sum(lasts[:mean]) / mean
+    both_random = sum(chance * chance for chance in lasts) / mean
+    assert own_given == pytest.approx(1 - math.exp(-1), abs=0.5 / mean)
+    assert both_random == pytest.approx(1 / 2, abs=0.5 / mean)
+    assert own_given > 5 / 4 * both_random
 
 
 @given(st.integers(2, 2000), st.integers(1, 1999))

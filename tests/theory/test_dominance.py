@@ -1,5 +1,6 @@
 """Which rules take an instance that another beats in P-token and batch size: the shipped rules on states."""
 
+import math
 from fractions import Fraction
 
 import pytest
@@ -7,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler import formulas
+from scheduler.domains import REQUESTS_MAX
 from scheduler.ops import SCALAR
 from scheduler.policies.catalogue import CATALOGUE, policy
 from scheduler.policies.choosing import decide
 from scheduler.policies.reading import best
 from scheduler.policies.rule import Policy
+from scheduler.policies.sglang import Sent
 from scheduler.state import ClusterState, Request
 from scheduler.testing.laws import choice_is_never_dominated, decide_by, product_indicators
 from scheduler.testing.strategies import situations
@@ -92,6 +95,60 @@ def test_two_tier_rules_are_never_beaten_in_load_by_a_match_as_long(
     assert not any(hit >= rows[taken][0] and load < rows[taken][1] for hit, load in rows)
 
 
+#: Nothing is cached anywhere; the second has less load, the first the smaller tree.
+TREES = Sent(processed=(0, 0), tree_tokens=(0, 1))
+BY_TREE = "sglang_cache_aware:fallback=smallest_tree"
+
+
+def taken_with_trees(text: str, where: ClusterState, trees: Sent = TREES) -> int:
+    return decide(policy(text), where, PROMPT, memory=trees)[0].instance
+
+
+def test_sglang_by_tree_size_is_beaten_in_load() -> None:
+    where = state(loads=(5, 1), queues=(0, 0), hits=(0, 0))
+    assert taken_with_trees(BY_TREE, where) == 0
+    assert taken_with_trees("sglang_cache_aware", where) == 1
+    # With equal queues, too, and by a longer match, which is below the cache threshold: beaten in both.
+    where = state(loads=(5, 1), queues=(100, 100), hits=(0, 200))
+    assert taken_with_trees(BY_TREE, where) == 0
+    assert taken_with_trees("sglang_cache_aware", where) == 1
+    taken, other = product_indicators(where, PROMPT)
+    assert other[0] < taken[0]
+    assert other[1] < taken[1]
+
+
+def test_sglang_by_tree_size_is_beaten_in_both_at_a_cache_threshold_of_one() -> None:
+    where, request = state(loads=(5, 1), queues=(100, 0), hits=(0, 0)), Request(id=0, arrival_s=0.0, prompt_tokens=400)
+    assert product_indicators(where, request) == [(500, 6), (400, 2)]
+    assert decide(policy(f"{BY_TREE},cache_threshold=1"), where, request, memory=TREES)[0].instance == 0
+
+
+@pytest.mark.parametrize("cache", [0, 0.3, 1])
+@pytest.mark.parametrize(
+    ("gap", "ratio", "beaten"), [(1, 1.0, True), (0, 1.25, True), (0, 1.2499999, False), (0, 1.0, False)]
+)
+def test_sglang_by_tree_size_is_dominated_at_any_cache_threshold(
+    cache: float, gap: int, ratio: float, beaten: bool
+) -> None:
+    where = state(loads=(5, 4), queues=(100, 0), hits=(0, 0))
+    knobs = f"cache_threshold={cache},abs_threshold={gap},rel_threshold={ratio}"
+    assert (taken_with_trees(f"{BY_TREE},{knobs}", where) == 0) == beaten
+    # The least loaded is taken if the tree's size is not asked.
+    assert taken_with_trees(f"sglang_cache_aware:{knobs}", where) == 1
+
+
+@given(situations(2, 6), st.lists(st.integers(0, 5), min_size=6, max_size=6), st.sampled_from([0, 0.3, 1]))
+def test_sglang_by_tree_size_is_not_beaten_in_load_if_every_gap_decides(
+    drawn: Drawn, trees: list[int], cache: float
+) -> None:
+    where, request = drawn
+    sent = Sent(processed=(0,) * len(where), tree_tokens=tuple(trees[: len(where)]))
+    rule = policy(f"{BY_TREE},cache_threshold={cache},abs_threshold=0,rel_threshold=1")
+    taken = decide(rule, where, request, memory=sent)[0].instance
+    loads = [r + w for r, w in zip(where.running, where.waiting, strict=True)]
+    assert loads[taken] == min(loads)
+
+
 def test_two_tier_takes_the_shorter_match_at_equal_loads() -> None:
     where = state(loads=(0, 0), queues=(0, 0), hits=(0, 400))  # 400 of 1000 is below the cache threshold
     assert decide_by(policy("dynamo_two_tier"))(where, PROMPT).instance == 0
@@ -145,7 +202,28 @@ def test_aibrix_is_dominated_at_these_thresholds(imbalance: int, sigmas: float, 
     assert beaten_in_both(rule, where) == beaten
 
 
-@given(situations(2, 6), st.sampled_from(["cache_threshold=1", "abs_threshold=0,rel_threshold=1"]))
+@pytest.mark.parametrize("name", ["dynamo_two_tier", "sglang_cache_aware"])
+def test_the_least_ratio_that_lets_a_gap_pass_is_that_of_the_greatest_loads(name: str) -> None:
+    most = 2 * REQUESTS_MAX
+    where = ClusterState(
+        ids=("i", "j"),
+        running=(REQUESTS_MAX, REQUESTS_MAX),
+        waiting=(REQUESTS_MAX, REQUESTS_MAX - 1),
+        queued_prefill_tokens=(1000, 0),
+        hit_tokens=(1000, 0),
+    )
+    least = most / (most - 1)
+    for ratio, beaten in ((least, True), (math.nextafter(least, 1), False), (1 + 2**-22, False)):
+        rule = policy(f"{name}:cache_threshold=0.5,abs_threshold=0,rel_threshold={ratio!r}")
+        assert beaten_in_both(rule, where) == beaten
+
+
+@given(
+    situations(2, 6),
+    st.sampled_from(
+        ["cache_threshold=1", "abs_threshold=0,rel_threshold=1", "abs_threshold=0,rel_threshold=1.0000004"]
+    ),
+)
 def test_cache_first_rules_are_not_beaten_where_load_alone_decides(drawn: Drawn, knobs: str) -> None:
     for name in ("dynamo_two_tier", "sglang_cache_aware"):
         assert not beaten_in_both(policy(f"{name}:{knobs}"), *drawn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from fractions import Fraction
 
@@ -161,10 +162,23 @@ def test_flooded_shares_add_up_and_agree_with_the_formula_where_it_holds(
     assert (min(linear) >= 0) == (linear == shares)
 
 
-@given(st.lists(st.integers(1, 2000), min_size=2, max_size=6), st.integers(1, 60))
-def test_the_product_starves_nobody_and_a_line_does(tokens: list[int], total: int) -> None:
+@settings(max_examples=30)
+@given(st.lists(st.integers(100, 2000), min_size=2, max_size=4), st.sampled_from(WEIGHTS), st.integers(0, 9))
+def test_the_product_starves_nobody_and_a_line_does(tokens: list[int], weight: float, more: int) -> None:
     inverse = sum(Fraction(1, p) for p in tokens)
-    assert all(formulas.hyperbolic_share(total, p, inverse) > 0 for p in tokens)
-    assume(max(tokens) - min(tokens) >= 20 * total)
-    level = formulas.water_level(SCALAR, sorted(tokens), Fraction(total), 20)
-    assert formulas.flooded_share(SCALAR, level, max(tokens), 20) == 0
+    total = math.floor(max(tokens) * inverse) + 1 + more
+    assert formulas.hyperbolic_share(total, max(tokens), inverse) > 1
+    assert min(fill(policy("lmetric"), tokens, total)) >= 1
+    rate = Fraction(formulas.exchange_rate(Fraction(repr(weight)), TOKEN_SCALE, BATCH_SCALE))
+    few = math.floor((max(tokens) - min(tokens)) / rate)
+    level = formulas.water_level(SCALAR, sorted(tokens), Fraction(max(1, few)), rate)
+    assume(few >= 1 and formulas.flooded_share(SCALAR, level, max(tokens), rate) == 0)
+    filled = fill(policy(f"linear:form=p_token,weight={weight}"), tokens, few)
+    assert [k for p, k in zip(tokens, filled, strict=True) if p == max(tokens)] == [0] * tokens.count(max(tokens))
+
+
+def test_with_the_same_requests_the_line_starves_an_instance_that_the_product_serves() -> None:
+    tokens = [100, 2000]
+    total = math.floor(2000 * (Fraction(1, 100) + Fraction(1, 2000))) + 1
+    assert fill(policy("lmetric"), tokens, total) == [21, 1]
+    assert fill(policy("linear:form=p_token,weight=0.9"), tokens, total) == [22, 0]

@@ -150,8 +150,7 @@ def test_random_arrivals_spill_where_the_fluid_never_does(
     for seed in range(20):
         walk = routed(4, [0], poisson(seed, share, rate, stay), prompt=96, hit=64, start=2)
         times.append(next(step.arrival.time_s for step in islice(walk, 2000) if step.spilled) / stay)
-    assert max(times) < 100
-    assert statistics.median(times) < 10
+    assert [round(t, 1) for t in (min(times), statistics.median(times), max(times))] == [1.0, 4.6, 35.3]
 
 
 @given(st.integers(1, 9), st.lists(st.integers(0, 20), min_size=2, max_size=6), st.data())
@@ -171,12 +170,16 @@ def test_a_long_enough_burst_ends_every_silence(
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 64), st.integers(0, 80)), min_size=1, max_size=6),
+    st.lists(
+        st.just((0, 0, 0)) | st.tuples(st.integers(0, 40), st.integers(0, 64), st.integers(0, 80)),
+        min_size=1,
+        max_size=6,
+    ),
     st.integers(0, 6),
 )
-def test_a_fresh_instance_waits_for_every_warm_one(warm: list[tuple[int, int, int]], place: int) -> None:
-    prompt, place = 64, min(place, len(warm))
-    rows = [*warm[:place], (0, 0, 0), *warm[place:]]
+def test_a_fresh_instance_waits_for_every_other_one(others: list[tuple[int, int, int]], place: int) -> None:
+    prompt, place = 64, min(place, len(others))
+    rows = [*others[:place], (0, 0, 0), *others[place:]]
     state = state_of([r for r, _, _ in rows], [h for _, h, _ in rows], [q for _, _, q in rows])
     enough = []
     for i, (residents, hit, queued) in enumerate(rows):
@@ -184,6 +187,12 @@ def test_a_fresh_instance_waits_for_every_warm_one(warm: list[tuple[int, int, in
             rho = formulas.leverage(Fraction(prompt), queued + max(1, prompt - hit))
             enough.append(residents >= formulas.residents_to_share(SCALAR, rho, cold_is_first=place < i))
     assert (decide(PRODUCT, state, request(prompt))[0].instance == place) == all(enough)
+
+
+def test_of_two_fresh_instances_only_the_first_gets_the_request() -> None:
+    # 20 residents are above the leverage of 17 on the one warm instance: enough for the first fresh one alone.
+    assert decide(PRODUCT, state_of([20, 0, 0], [1024, 0, 0]), request(1088))[0].instance == 1
+    assert decide(PRODUCT, state_of([20, 0], [1024, 0]), request(1088))[0].instance == 1
 
 
 @pytest.mark.parametrize(("place", "needed"), [(3, 17), (0, 16)])

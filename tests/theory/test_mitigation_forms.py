@@ -72,11 +72,20 @@ def test_the_shipped_product_stops_at_its_copies(
 
 def test_few_whole_residents_make_the_product_copy_a_little_more(routed: Callable[..., Any], arrival: Any) -> None:
     # The emptiest of the others has fewer than their mean, which the fluid does not see.
+    assert formulas.product_copies(SCALAR, Fraction(9, 10), 1, 16, 17) == 6
     made = {}
-    for rate in (100, 150, 200, 300):
-        *_, last = routed(16, [0], evenly(arrival, 4 * rate, Fraction(9, 10), rate))
-        made[rate] = len(last.holders)
-    assert made == {100: 6, 150: 8, 200: 6, 300: 6}
+    for residents_in_all in (20, 60, 100, 120, 140, 150, 160, 230, 250, 350, 450):
+        *_, last = routed(16, [0], evenly(arrival, 4 * residents_in_all, Fraction(9, 10), residents_in_all))
+        made[residents_in_all] = len(last.holders)
+    assert made == {20: 2, 60: 4, 100: 6, 120: 7, 140: 7, 150: 8, 160: 6, 230: 7, 250: 7, 350: 7, 450: 6}
+
+
+@pytest.mark.slow
+def test_whole_residents_cost_at_most_two_copies_more_over_the_range(routed: Callable[..., Any], arrival: Any) -> None:
+    for residents_in_all in range(20, 460, 10):
+        *_, last = routed(16, [0], evenly(arrival, 4 * residents_in_all, Fraction(9, 10), residents_in_all))
+        made = len(last.holders)
+        assert made in (6, 7) if residents_in_all >= 160 else made <= 8
 
 
 def test_random_arrivals_copy_further_than_the_fluid(routed: Callable[..., Any], poisson: Callable[..., Any]) -> None:
@@ -89,37 +98,57 @@ def test_random_arrivals_copy_further_than_the_fluid(routed: Callable[..., Any],
 residents = st.lists(st.integers(0, 12), min_size=2, max_size=10)
 
 
+def filtered(batches: list[int], held: set[int]) -> int:
+    """Where the shipped product sends a request of the class if it sees only instances without the prefix."""
+    outside = [i for i in range(len(batches)) if i not in held]
+    zeros = (0,) * len(outside)
+    state = ClusterState(
+        ids=tuple(map(str, outside)),
+        running=tuple(batches[i] for i in outside),
+        waiting=zeros,
+        queued_prefill_tokens=zeros,
+        hit_tokens=zeros,
+    )
+    return outside[decide(policy("lmetric"), state, Request(id=0, arrival_s=0.0, prompt_tokens=100))[0].instance]
+
+
 @given(residents, st.data())
 def test_a_filtered_request_keeps_the_peak_exactly_if_it_goes_below_it(batches: list[int], data: st.DataObject) -> None:
     outside = data.draw(st.integers(1, len(batches) - 1))
-    target = min(range(outside), key=batches.__getitem__)
-    peak = max(batches)
+    held = set(range(outside, len(batches)))
+    target = filtered(batches, held)
+    assert batches[target] == min(batches[:outside]), "the product among those without the prefix takes the least batch"
     after = [b + (i == target) for i, b in enumerate(batches)]
-    assert (max(after) <= peak) == formulas.keeps_the_peak(min(batches[:outside]), peak)
-    state = ClusterState(
-        ids=tuple(str(i) for i in range(outside)),
-        running=tuple(batches[:outside]),
-        waiting=(0,) * outside,
-        queued_prefill_tokens=(0,) * outside,
-        hit_tokens=(0,) * outside,
-    )
-    chosen = decide(policy("lmetric"), state, Request(id=0, arrival_s=0.0, prompt_tokens=100))[0].instance
-    assert chosen == target, "the product among those without the prefix takes the least batch"
+    assert (max(after) <= max(batches)) == formulas.keeps_the_peak(min(batches[:outside]), max(batches))
 
 
-def test_the_filter_raises_the_peak_of_level_batches() -> None:
-    assert not formulas.keeps_the_peak(3, 3)
+@pytest.mark.parametrize("batches", [[3, 3, 3], [0, 3, 3], [0, 0]])
+def test_the_filter_raises_the_peak_of_level_batches(batches: list[int]) -> None:
+    after = list(batches)
+    after[filtered(batches, {0})] += 1
+    assert max(after) == max(batches) + 1
+
+
+def filtered_below_the_peak(batches: list[int], holders: int, *, frozen: bool) -> int:
+    """Requests that the filter sends elsewhere before it has nowhere to send them or raises the largest batch."""
+    batches, held, peak, sent = list(batches), set(range(holders)), max(batches), 0
+    while len(held) < len(batches):
+        target = filtered(batches, held)
+        batches[target] += 1
+        if batches[target] > peak:
+            break
+        sent += 1
+        if not frozen:
+            held.add(target)
+    return sent
 
 
 @given(residents, st.integers(1, 3))
 def test_a_filter_that_does_not_freeze_the_holders_runs_out_of_instances(batches: list[int], holders: int) -> None:
-    held = set(range(min(holders, len(batches))))
-    outside = len(batches) - len(held)
-    for _ in range(outside):
-        target = min((b, i) for i, b in enumerate(batches) if i not in held)[1]
-        batches[target] += 1
-        held.add(target)
-    assert len(held) == len(batches)
+    holders = min(holders, len(batches) - 1)
+    room = [max(batches) - b for b in batches[holders:]]
+    assert filtered_below_the_peak(batches, holders, frozen=True) == sum(room)
+    assert filtered_below_the_peak(batches, holders, frozen=False) == sum(1 for r in room if r > 0) <= len(room)
 
 
 @given(shares, st.integers(0, 20), st.integers(1, 20))

@@ -11,6 +11,7 @@ statement = "It holds."
 status = "proved"
 proof = ["proofs/theorems/a.py:b"]
 property = ["tests/a.py::test_b"]
+book = "docs/book/a.md#a_claim"
 """
 
 #: The statements that the project set out to show, in their order.
@@ -67,10 +68,6 @@ def test_only_what_needs_monitor_and_router_is_open() -> None:
     assert still_open <= {"detector_fires_in_time", "confirmation", "mitigated_routing_is_bounded"}
 
 
-def test_every_claim_that_is_not_open_has_a_place_in_the_book() -> None:
-    assert [name for name, entry in claims().items() if entry.status is not Status.OPEN and not entry.book] == []
-
-
 def test_a_bounded_claim_names_its_bound_and_no_other_does() -> None:
     assert [n for n, entry in claims().items() if bool(entry.bound) is not (entry.status is Status.BOUNDED)] == []
 
@@ -88,7 +85,10 @@ def test_a_claim_is_read() -> None:
         ('[claim.a]\nstatement = "x"\nstatus = "sure"', "claim a: expected a claim's fields"),
         ('[claim.a]\nstatus = "open"', "statement"),
         ('[claim.a]\nstatement = "x"\nstatus = "open"\nprofo = []', "profo"),
-        ('[claim.a]\nstatement = "x"\nstatus = "proved"\nproperty = ["tests/a.py::b"]', "claim a: proof: expected"),
+        (
+            '[claim.a]\nstatement = "x"\nstatus = "proved"\nproperty = ["tests/a.py::b"]',
+            "claim a: proof, book: expected",
+        ),
         (PROVED.replace("proved", "bounded"), "claim a_claim: bound: expected"),
         ('[claim.a]\nstatement = "x"\nstatus = "measured"\nproperty = ["a"]', "claim a: measurement"),
     ],

@@ -94,6 +94,21 @@ def test_the_bound_of_the_gap_is_reached(routers: int, most: int) -> None:
     assert gap_after(done[-1]) == unseen + 1 == formulas.stale_gap(SCALAR, most - 1, unseen)
 
 
+@pytest.mark.parametrize(("routers", "most"), [(1, 3), (2, 3), (4, 5)])
+def test_the_bound_of_the_leverage_is_reached(routers: int, most: int) -> None:
+    """A hit of 900 tokens is worth ten requests; the last of A dispatches of the last router uses all of it."""
+    drawn = {
+        "start": [10 - most, 0],
+        "routers": routers,
+        "delay": 1,
+        "arrivals": [(0, router) for router in range(routers) for _ in range(most)],
+    }
+    done, unseen = dispatches(drawn, "lmetric", hits=[900, 0])
+    rho = formulas.leverage(PROMPT, PROMPT - 900)
+    assert (rho, unseen, done[-1].instance) == (10, (routers - 1) * most, 0)
+    assert done[-1].true[0] + 1 == formulas.stale_batch(rho, done[-1].true[1] + 1, unseen)
+
+
 def test_a_completion_breaks_the_bound_of_the_gap() -> None:
     """One router that sees everything: it dispatches at a gap of 1, and then one instance runs dry."""
     drawn = {"start": [20, 20], "routers": 1, "delay": 1, "arrivals": [(0, 0)]}

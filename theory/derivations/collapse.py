@@ -12,7 +12,12 @@ import sympy as sp
 
 from scheduler import formulas
 from scheduler.indicators import Indicators, indicators_of
-from scheduler.policies.product import product, product_without_floor, product_without_self
+from scheduler.policies.product import (
+    product,
+    product_without_floor,
+    product_without_queue,
+    product_without_self,
+)
 from theory.derivation import Derivation, derivation
 from theory.ops import SYMPY
 
@@ -38,6 +43,16 @@ def zero_collapse() -> Derivation:
     work.equal("With a floor of one token the score is the batch;", product(SYMPY, full, None, None), R + W + 1)
     most = formulas.batch_taken_at_most(full.p_token, idle.p_token, idle.batch_size)
     work.equal("against the idle instance it is taken up to a batch of", most, L)
+    q = sp.Symbol("q", positive=True, integer=True)
+    queued = instance(hit_tokens=L, running=R, waiting=W, queued_prefill_tokens=q)
+    port = product_without_queue(SYMPY, queued, None, None)
+    work.equal("The port that drops a queue q scores the same,", port, product(SYMPY, full, None, None))
+    cold = product_without_queue(SYMPY, instance(running=B_j - 1), None, None)
+    work.equal(
+        "so against B_j requests and no cache it takes the holder of the prompt up to a batch of",
+        cold / queued.new_prefill_tokens,
+        formulas.batch_taken_at_most(1, L, B_j),
+    )
     work.conclude("In general, against P_j and B_j [request].", formulas.batch_taken_at_most(full.p_token, P_j, B_j))
     return work
 

@@ -66,25 +66,33 @@ def coverage_law_by_work() -> Derivation:
 
 @derivation
 def coverage_law_many_classes() -> Derivation:
-    """The sum over a set of classes, written out for two classes with two and three of four instances."""
-    n = sp.Integer(4)
-    holders = {"c": (0, 1), "d": (1, 2)}
-    flows = {(c, i): sp.Symbol(f"f_{c}{i}", nonnegative=True) for c, held in holders.items() for i in held}
-    others = {i: sp.Symbol(f"f_o{i}", nonnegative=True) for i in range(n)}
+    """Both directions for two classes: what a routing implies, and the routing that the conditions allow."""
+    alone_c, alone_d, both, n = sp.symbols("A B C N", positive=True)  # N is the number of all instances
+    o_c, o_d, o_both = sp.symbols("o_A o_B o_C", nonnegative=True)
+    f_c, g_c, f_d, g_d = sp.symbols("f_c g_c f_d g_d", nonnegative=True)
     work = Derivation(
-        "What a set of classes sends, its holders receive; each takes 1/N, so the set may have no more than its part.",
-        {flow: f"of class {c} to instance {i}" for (c, i), flow in flows.items()},
+        "Two classes: there is a routing without misses and with 1/N on each instance exactly if all sets are covered.",
+        {
+            alone_c: "instances that hold class c alone (B: d alone, C: both)",
+            o_c: "other traffic on those (o_B, o_C likewise)",
+            f_c: "what c sends to instances of its own (f_d likewise)",
+            g_c: "what c sends to instances that hold both (g_d likewise)",
+        },
     )
-    union = sorted({i for held in holders.values() for i in held})
-    shares = sum(flows.values(), sp.Integer(0))
-    taken = {i: others[i] + sum(f for (_, j), f in flows.items() if j == i) for i in union}
-    work.display("The share of the set is all that its classes send.", shares)
+    equal_work = {o_c: alone_c / n - f_c, o_d: alone_d / n - f_d, o_both: both / n - g_c - g_d}
+    x_c, x_d = f_c + g_c, f_d + g_d
+    work.display("Equal work: the rest of 1/N on each instance is other traffic, never negative.", equal_work[o_both])
+    slack = (alone_c + both) / n - x_c
+    work.equal("Necessary: c lacks what others send to its holders,", slack, (o_c + o_both + g_d).subs(equal_work))
+    slack = (alone_c + alone_d + both) / n - x_c - x_d
+    work.equal("and both together what neither sends to theirs.", slack, (o_c + o_d + o_both).subs(equal_work))
+    over_c, over_d = sp.symbols("r_c r_d", nonnegative=True)
+    share_c, share_d = alone_c / n + over_c, alone_d / n + over_d
     work.equal(
-        "The union of the holders receives it, and what other classes send there.",
-        sum(taken.values()),
-        shares + sum(others[i] for i in union),
+        "Sufficient: fill instances of one class first. If both leave a rest r, the room for it is that of the set.",
+        both / n - over_c - over_d,
+        (alone_c + alone_d + both) / n - share_c - share_d,
     )
-    work.holds("So it receives at least the share of the set", sum(taken.values()), ">=", shares)
-    work.equal("and takes 1/N on each.", sum(1 / n for _ in union), sp.Integer(len(union)) / n)
+    work.equal("If only c does, the room is that of c alone.", both / n - over_c, (alone_c + both) / n - share_c)
     work.conclude("So for every set of classes", formulas.covered(sp.Symbol("x_C"), sp.Symbol("U"), sp.Symbol("N")))
     return work

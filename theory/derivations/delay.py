@@ -211,7 +211,9 @@ def overlap_of_two_outputs() -> Derivation:
     work.equal("At equal lengths.", formulas.uniform_overlap(SYMPY, own, own), sp.Rational(1, 2))
     work.equal("If all outlive it.", sp.limit(1 - own / (2 * x), x, sp.oo), 1)
     both_last = sp.integrate(sp.exp(-x / own) * sp.exp(-x / own), (x, 0, sp.oo))
-    work.equal("Outputs without memory, same mean: half the steps on average.", both_last / own, sp.Rational(1, 2))
+    work.equal("Both outputs without memory, one mean: half the steps on average.", both_last / own, sp.Rational(1, 2))
+    theirs_lasts = sp.integrate(sp.exp(-y / own), (y, 0, own))
+    work.equal("Only the other's without memory, n_out given: more than that.", theirs_lasts / own, 1 - sp.exp(-1))
     work.equal("The offset at one half.", formulas.kappa(tau, gamma, own, sp.Rational(1, 2)), gamma * own / tau)
     work.conclude("Share of shared steps, uniform residual [1].", formulas.uniform_overlap(SYMPY, own, m))
     return work

@@ -6,9 +6,15 @@ instances, ``w`` price of one batch slot [token/request], ``lambda`` common leve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import sympy as sp
 
 from scheduler import formulas
+from scheduler.indicators import Indicators
+from scheduler.policies.catalogue import policy
+from scheduler.policies.reading import exact, read
 from theory.derivation import Derivation, derivation
 from theory.ops import SYMPY
 
@@ -19,21 +25,40 @@ P = sp.IndexedBase("P", positive=True)
 GLOSSARY = {P[i]: "P-token of instance i [token]", T: "requests in all", N: "instances", level: "level of the scores"}
 
 
+def _instance(tokens: Any, batch: Any) -> Indicators:
+    """An instance of which only P-token and batch size are known."""
+    others = ("running", "waiting", "queued_prefill_tokens", "hit_tokens", "prompt_tokens", "new_prefill_tokens")
+    unknown: Mapping[str, Any] = dict.fromkeys(others)
+    return Indicators(p_token=tokens, batch_size=batch, **unknown)
+
+
 @derivation
 def equilibrium() -> Derivation:
-    """Level scores and a fixed total give the shares of the product."""
+    """Level scores of the shipped product and a fixed total give its shares; whole requests stay near them."""
     inverse = sp.Symbol("S", positive=True)
+    above, below = sp.symbols("t u", nonnegative=True)
     work = Derivation("The product is level at shares in proportion to 1/P.", {**GLOSSARY, inverse: "sum of all 1/P_j"})
-    share = level / P[i]
-    work.display("At rest all scores P_i B_i are the same, so B_i is", share)
+    batches = sp.symbols("B_1:4", positive=True)
+    tokens = [P[index] for index in (1, 2, 3)]
+    keys, _ = read(exact(policy("lmetric")), SYMPY, [_instance(*pair) for pair in zip(tokens, batches, strict=True)])
+    levels = [sp.solve(sp.Eq(key, level), batch)[0] for (key,), batch in zip(keys, batches, strict=True)]
+    work.equal("The shipped scores P_i B_i are level at", levels[0], level / P[1])
     total = sp.Sum(level / P[j], (j, 1, N))
     work.equal("They add up to T.", total, level * sp.Sum(1 / P[j], (j, 1, N)))
     found = sp.solve(sp.Eq(level * inverse, T), level)[0]
-    work.equal("So the level is", found, T / inverse)
-    result = formulas.hyperbolic_share(T, P[i], inverse)
-    work.equal("and the share", share.subs(level, found), result)
-    work.equal("Two instances divide inversely to P.", result / result.subs(i, j), P[j] / P[i])
-    work.conclude("Batch of instance i [request].", result)
+    share = formulas.hyperbolic_share(T, P[i], inverse)
+    work.equal("So the level is T/S, and the share", (level / P[i]).subs(level, found), share)
+    three = sp.Add(*(1 / token for token in tokens))
+    shares = [formulas.hyperbolic_share(T, token, three) for token in tokens]
+    work.equal("For three instances the shares add up,", sp.Add(*shares), T)
+    placed = [key.subs(batch, at) for (key,), batch, at in zip(keys, batches, shares, strict=True)]
+    work.equal("and the shipped scores are level there.", placed[0] - placed[2], 0)
+    work.display("Whole requests at rest: P k <= level <= P (k + 1) on each; summed, T <= level S <= T + N.", T + N)
+    least = (level / P[i] - 1) - (formulas.hyperbolic_share(level * inverse - above, P[i], inverse) - 1)
+    work.holds("So k >= level/P - 1 is at least the share less one (T = level S - t),", least, ">=", 0)
+    most = formulas.hyperbolic_share(level * inverse + below, P[i], inverse) - level / P[i]
+    work.holds("and k <= level/P at most the share of N requests more (T + N = level S + u).", most, ">=", 0)
+    work.conclude("Batch of instance i [request].", share)
     return work
 
 

@@ -97,7 +97,7 @@ def steady_imbalance() -> Derivation:
 @derivation
 def silent_band() -> Derivation:
     """Time to the first spill, without and with completions."""
-    e = sp.Symbol("e", positive=True)
+    over_a, over_rho = sp.symbols("g v", positive=True)
     work = Derivation(
         "From an equal start the first spill comes at a known time or never.",
         {a: "flow to a holder [request/s]", b: "flow to another [request/s]", b_0: "residents at the start", T: "[s]"},
@@ -126,30 +126,64 @@ def silent_band() -> Derivation:
     time = formulas.spill_time_with_completions_s(SYMPY, b_0, a, b, rho, T)
     work.equal("Its time.", sp.exp(-time / T), 1 - part)
     work.equal(
-        "Long residence gives the time without completions (1/T = e to 0).",
-        sp.limit(sp.expand_log(time.subs(T, 1 / e), force=True), e, 0),
-        free,
+        "Long residence gives the time without completions (rho = 1 + v, a = rho b + g).",
+        sp.limit(sp.simplify(time.subs(a, rho * b + over_a).subs(rho, 1 + over_rho)), T, sp.oo),
+        free.subs(a, rho * b + over_a).subs(rho, 1 + over_rho),
     )
     work.conclude("Time to the first spill [s].", time)
     return work
 
 
 @derivation
-def cold_instance_starvation() -> Derivation:
-    """From the scores of a fresh and a warm instance."""
-    L, warm_tokens = sp.symbols("L P_warm", positive=True)
-    residents = sp.Symbol("b_warm", nonnegative=True)
+def bursts_end_the_silence() -> Derivation:
+    """What a holder has left, from the shipped scores, and how requests of the class use it up."""
+    holder, cold = _known_by_indicators("h"), _known_by_indicators("c")
+    others = sp.Symbol("l_others", nonnegative=True)
     work = Derivation(
-        "A fresh instance is taken only once the batch of every warm one is above its leverage.",
-        {L: "prompt [token]", warm_tokens: "P-token of the warm one [token]", residents: "its residents [request]"},
+        "Each request that stays takes one from what the holders have left, so a long enough burst spills.",
+        {holder.batch_size: "batch of a holder [request]", cold.batch_size: "least batch elsewhere [request]"},
     )
-    rho_warm = formulas.leverage(L, warm_tokens)
+    ((score_h,), (score_c,)), _ = read(exact(policy("lmetric")), SYMPY, [holder, cold])
+    rho_h = formulas.leverage(cold.p_token, holder.p_token)
+    left = rho_h * cold.batch_size + 1 - holder.batch_size
+    work.display("What the holder has left.", left)
     work.equal(
-        "Warm score less that of the fresh one, whose batch is the request alone.",
-        warm_tokens * (residents + 1) - L * 1,
-        warm_tokens * (residents + 1 - rho_warm),
+        "It stays if this is not negative: if at least 1 is left.", (score_c - score_h) / holder.p_token, left - 1
     )
-    work.conclude("So it is taken exactly if, for every warm one,", formulas.spills(residents + 1, 1, rho_warm))
+    then = left.subs(holder.batch_size, holder.batch_size + 1)
+    work.equal("One that stays takes 1", then, left - 1)
+    work.equal("of what all holders have left together.", then + others, (left + others) - 1)
+    over = (holder.batch_size + left) - rho_h * cold.batch_size
+    work.equal("After as many as it had left, the batch with the next one is above the leverage by", over, 1)
+    stayed = sp.Symbol("n", nonnegative=True)
+    work.conclude(
+        "So with n of them that stayed, all it had, the next spills:",
+        formulas.spills(holder.batch_size + stayed, cold.batch_size, rho_h),
+    )
+    return work
+
+
+@derivation
+def cold_instance_starvation() -> Derivation:
+    """From the scores of a fresh instance and any other one."""
+    L, tokens = sp.symbols("L P_other", positive=True)
+    residents = sp.Symbol("b_other", nonnegative=True)
+    work = Derivation(
+        "A fresh instance is taken only once the batch of every other one is above its leverage.",
+        {L: "prompt [token]", tokens: "P-token of the other one [token]", residents: "its residents [request]"},
+    )
+    rho_other = formulas.leverage(L, tokens)
+    work.equal(
+        "The other's score less that of the fresh one, whose batch is the request alone.",
+        tokens * (residents + 1) - L * 1,
+        tokens * (residents + 1 - rho_other),
+    )
+    work.equal(
+        "Beside another fresh one it is a tie, which the index decides.",
+        (residents + 1 - rho_other).subs({tokens: L, residents: 0}),
+        0,
+    )
+    work.conclude("So it is taken exactly if, for every other one,", formulas.spills(residents + 1, 1, rho_other))
     n = sp.Integer(1088 - 1024)
     work.equal("A prompt of 1088 with 1024 cached:", formulas.leverage(sp.Integer(1088), n), 17)
     for first, text in ((False, "17 residents each if it is last,"), (True, "16 if it is first and wins ties.")):

@@ -8,6 +8,9 @@ from __future__ import annotations
 import sympy as sp
 
 from scheduler import formulas
+from scheduler.indicators import indicators_of
+from scheduler.policies.catalogue import policy
+from scheduler.policies.reading import exact, read
 from theory.derivation import Derivation, derivation
 from theory.derivations.hotspot import T, a, b, rho, solution, t
 from theory.ops import SYMPY
@@ -47,16 +50,26 @@ def product_heals_only_to_its_leverage() -> Derivation:
 
 @derivation
 def filter_mitigation() -> Derivation:
-    """Whole numbers: below the peak means at least one below it."""
-    below = sp.Symbol("d", positive=True, integer=True)
+    """Where the shipped product sends a request without a hit, and what that does to the largest batch."""
+    spare = sp.Symbol("d", nonnegative=True, integer=True)
+    below, apart = 1 + spare, sp.Symbol("e", positive=True, integer=True)
     target = sp.Symbol("b_out", nonnegative=True, integer=True)
-    peak = target + below
+    prompt = sp.Symbol("L", positive=True, integer=True)
     work = Derivation(
         "A request to an instance below the largest batch does not raise the largest batch.",
-        {target: "residents of the instance outside with the fewest", below: "how far it is below the peak, >= 1"},
+        {target: "residents of the instance outside with the fewest", spare: "how far it is below the peak, less one"},
     )
-    work.holds("With one more request it is at most the peak.", peak, ">=", target + 1)
-    work.holds("From the peak itself it would be above.", target + 1, ">", target)
+    outside = [
+        indicators_of(SYMPY, running=residents, waiting=0, queued_prefill_tokens=0, hit_tokens=0, prompt_tokens=prompt)
+        for residents in (target, target + apart)
+    ]
+    ((least,), (more,)), _ = read(exact(policy("lmetric")), SYMPY, outside)
+    work.holds("Without a hit anywhere the shipped product takes the least batch.", least, "<", more)
+    largest = SYMPY.max_(target + below, target + 1)
+    work.equal("With one more request on it, the largest batch is the peak as before,", largest, target + below)
+    work.equal("but one more than the peak if it is the peak.", SYMPY.max_(target, target + 1), target + 1)
+    peak = target + apart + below
+    work.equal("If any other outside is below the peak, so is the least one.", SYMPY.max_(peak, target + 1), peak)
     work.conclude("So the peak stays exactly if", formulas.keeps_the_peak(target, sp.Symbol("peak")))
     return work
 

@@ -1,4 +1,4 @@
-"""What a fixed weight, noise and rounding can cost, which weights agree in any case, and what an exponent buys.
+"""What a fixed weight can cost, which weights agree in any case, and what an exponent buys.
 
 Glossary: ``P`` P-token [token], ``B`` batch size [request], ``w`` price of one batch slot [token/request], ``r = w
 B/P``; ``k`` the instance chosen, ``m`` or ``j`` another one.
@@ -87,33 +87,6 @@ def never_dominated() -> Derivation:
 
 
 @derivation
-def noise_margin() -> Derivation:
-    """Noise moves a product by at most ``(1+e)(1+d)`` upwards and ``(1-e)(1-d)`` downwards."""
-    e, d, low_P, low_B, x, y = sp.symbols("e d l_P l_B x y", nonnegative=True)
-    work = Derivation(
-        "Chosen by what is seen of k and j.",
-        {
-            e: "relative error of P, < 1",
-            d: "relative error of B, < 1",
-            low_P: "least that P can be [token]",
-            low_B: "least that B can be [request]",
-            x: "by how much P exceeds it [token]",
-            y: "by how much B exceeds it [request]",
-        },
-    )
-    least_seen_k, most_seen_j = (1 - e) * (1 - d) * P_k * B_k, (1 + e) * (1 + d) * P_j * B_j
-    work.display("k is taken, so at worst", sp.Le(least_seen_k, most_seen_j))
-    factor = formulas.noise_factor(e, d)
-    work.equal("Then the true products stand at the factor.", most_seen_j / ((1 - e) * (1 - d)), factor * P_j * B_j)
-    work.equal("With equal errors it is a square.", formulas.noise_factor(e, e), ((1 + e) / (1 - e)) ** 2)
-    true = formulas.most_product(low_P, low_B, x, y)
-    work.holds("Absolute errors: the least tokens times the least batch bound the product.", true, ">=", low_P * low_B)
-    p, b = sp.symbols("p b", nonnegative=True)
-    work.conclude("The least product of what is seen as P_j, B_j.", formulas.least_product(SYMPY, P_j, B_j, p, b))
-    return work
-
-
-@derivation
 def margin_buys_weight_robustness() -> Derivation:
     """A margin of ``(1+s)^2/(4s)`` covers a factor s of the weight; whole batches cover ``P/(B+1)`` to ``P/(B-1)``."""
     work = Derivation(
@@ -181,22 +154,4 @@ def exponent_is_the_hidden_weight() -> Derivation:
     )
     work.equal("The product has a = b.", formulas.leverage_cap(rho, a, a), rho)
     work.conclude("The cap.", cap)
-    return work
-
-
-@derivation
-def float_choice_is_near_exact() -> Derivation:
-    """Each rounding is noise of relative size u; k of them stand at ``((1+u)/(1-u))^k``."""
-    u = sp.Symbol("u", nonnegative=True)
-    k = sp.Symbol("k", integer=True, nonnegative=True)
-    work = Derivation(
-        "Chosen by keys that were rounded.",
-        {u: "greatest relative error of a rounding, < 1", k: "roundings on the way to a key", **_TAKEN, **_RATE},
-    )
-    work.equal("Greatest by least factor of k roundings.", ((1 + u) / (1 - u)) ** k, formulas.rounding_margin(k, u))
-    work.equal("Two roundings are noise of P and B.", formulas.rounding_margin(2, u), formulas.noise_factor(u, u))
-    computed = formulas.line(P_k, B_k, w * (1 + u) ** 2 * (1 + u)) * (1 + u)
-    bound = (1 + u) ** 4 * formulas.line(P_k, B_k, w)
-    work.holds("The line: two roundings in w, one in w B, one in the sum; at most", computed, "<=", bound)
-    work.conclude("The margin of the line.", formulas.rounding_margin(4, u))
     return work

@@ -15,6 +15,9 @@ from theory.ops import SYMPY
 _C, _X, _EPS = sp.symbols("c x epsilon", positive=True)
 _W, _DELTA, _Z = sp.symbols("W delta z", positive=True)
 _GLOSSARY = {_C: "threshold, the coverage |M|/N, in (0, 1)", _X: "true share of the class, in (0, 1)"}
+_A, _B, _D, _E = sp.symbols("a b d e", positive=True)
+#: Any two shares in (0, 1), so that what a logarithm is taken of is seen to be positive.
+_PARTS = {_C: _A / (_A + _B), _X: _D / (_D + _E)}
 
 
 @derivation
@@ -29,10 +32,13 @@ def alarm_window() -> Derivation:
     work.display("P(c W successes or more) is at most exp(W times this), for each tilt z >= 1.", exponent)
     at_best = sp.diff(exponent, _Z).subs(_Z, tilt)
     work.equal("At the best tilt it no longer changes.", at_best, 0)
-    divergence = formulas.kl_divergence(SYMPY, _C, _X)
     work.equal("There the mean of z^(one request) is a ratio of failures.", mean.subs(_Z, tilt), (1 - _X) / (1 - _C))
-    best = sp.log((1 - _X) / (1 - _C)) - _C * sp.log(tilt)
-    work.equal("So the exponent is the divergence, threshold first, truth second.", best, -divergence)
+    divergence = formulas.kl_divergence(SYMPY, _C, _X)
+    work.equal(
+        "So the exponent is the divergence, threshold first, truth second; here c = a/(a + b), x = d/(d + e).",
+        exponent.subs(_Z, tilt).subs(_PARTS),
+        -divergence.subs(_PARTS),
+    )
     mirrored = formulas.kl_divergence(SYMPY, 1 - _C, 1 - _X)
     work.equal("Successes and failures exchanged, for the miss: the same divergence.", mirrored, divergence)
     window = formulas.window_for(SYMPY, _DELTA, divergence)
@@ -44,7 +50,6 @@ def alarm_window() -> Derivation:
 @derivation
 def hoeffding_window() -> Derivation:
     """``KL(c || c +- eps) >= 2 eps^2``, so ``ln(1/delta)/(2 eps^2)`` requests are enough for every coverage."""
-    a, b = sp.symbols("a b", positive=True)
     work = Derivation("The simple form of the window is the longer one.", _GLOSSARY)
     divergence = formulas.kl_divergence(SYMPY, _C, _X)
     work.equal("At the threshold the divergence is 0.", divergence.subs(_X, _C), 0)
@@ -52,13 +57,12 @@ def hoeffding_window() -> Derivation:
     work.equal("How it changes with the truth.", sp.diff(divergence, _X), slope)
     simple = formulas.hoeffding_bound(_EPS)
     work.equal("Slope times distance, of the simple form.", _EPS * sp.diff(simple, _EPS), 2 * simple)
-    inside = a / (a + b)  # any share in (0, 1)
     rise = slope * (_X - _C) - 2 * formulas.hoeffding_bound(_X - _C)
     square = (_X - _C) ** 2 * (1 - 2 * _X) ** 2 / (_X * (1 - _X))
     work.equal("The same of the divergence, less that.", rise, square)
-    real = sp.Symbol("d", real=True)
-    shown = square.subs(_X - _C, real).subs(_X, inside)
-    work.holds("It is never negative, with x = a/(a + b) and d = x - c.", sp.factor(shown), ">=", 0)
+    real = sp.Symbol("r", real=True)
+    shown = square.subs(_X - _C, real).subs(_X, _PARTS[_X])
+    work.holds("It is never negative, with x = d/(d + e) and r = x - c.", sp.factor(shown), ">=", 0)
     window = formulas.window_for(SYMPY, _DELTA, simple)
     work.conclude("The simple window [request].", window)
     return work
@@ -98,6 +102,37 @@ def error_budget() -> Derivation:
     work.equal("so they telescope.", sp.summation(part, (n, 1, last)), _DELTA * last / (last + 1))
     work.holds("Which stays below delta.", sp.together(_DELTA - _DELTA * last / (last + 1)), ">", 0)
     work.conclude("The error of the n-th decision.", part)
+    return work
+
+
+@derivation
+def sessions_count_as_requests() -> Derivation:
+    """Chernoff's argument asks of one unit only that its tilted mean is at most ``x z + 1 - x``; a session obeys."""
+    y, y_1, y_2, p, v = sp.symbols("y y_1 y_2 p v", positive=True)
+    tilt = 1 + v
+    work = Derivation(
+        "A window of W sessions promises what a window of W requests does.",
+        {**_GLOSSARY, y: "share of a session's requests that are of the class, in [0, 1]", v: "tilt less 1, z = 1 + v"},
+    )
+    above = formulas.tilted_mean(y, tilt) - tilt**y
+    work.equal("A power meets its chord at a share of 0", above.subs(y, 0), 0)
+    work.equal("and at a share of 1,", above.subs(y, 1), 0)
+    work.holds("and bends upwards, so between them it lies below the chord.", sp.diff(above, y, 2), "<=", 0)
+    mixed = p * formulas.tilted_mean(y_1, _Z) + (1 - p) * formulas.tilted_mean(y_2, _Z)
+    work.equal(
+        "The chord is linear: mixing shares, one after another, mixes its values. So E z^Y <= x z + 1 - x.",
+        mixed,
+        formulas.tilted_mean(p * y_1 + (1 - p) * y_2, _Z),
+    )
+    work.equal("With one request a session it is equal.", p * _Z + (1 - p), formulas.tilted_mean(p, _Z))
+    exponent = _W * (sp.log(formulas.tilted_mean(_X, _Z)) - _C * sp.log(_Z))
+    divergence = formulas.kl_divergence(SYMPY, _C, _X)
+    work.equal(
+        "W independent sessions multiply; at the best tilt the exponent is that of W requests.",
+        exponent.subs(_Z, formulas.best_tilt(_C, _X)).subs(_PARTS),
+        -_W * divergence.subs(_PARTS),
+    )
+    work.conclude("The window [session].", formulas.window_for(SYMPY, _DELTA, divergence))
     return work
 
 
