@@ -79,8 +79,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 Save = Annotated[
     str | None,
     typer.Option(
-        help="Save the first state with its safe twin: a path ending in .json, or in a checkout of argprod NAME for its "
-        "collection.",
+        help="Save the first state with its safe twin: a path ending in .json, or in a checkout of argprod a NAME for "
+        "its collection.",
         show_default=False,
     ),
 ]

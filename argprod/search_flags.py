@@ -1,11 +1,11 @@
-"""The options of ``argprod search`` under the names that its questions use, so that messages speak of what was typed."""
+"""Messages of ``argprod search`` speak of the options that were typed, not of the fields of a question."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from proofs.search import FreeKnob, rule_named
+from proofs.search import FreeKnob, Question, SequenceQuestion, rule_named
 from scheduler.errors import BadInput
 from scheduler.policies.rule import Policy
 
@@ -15,10 +15,13 @@ _OPTIONS = {
     "batch_size_max": "--batch-max",
     "queued_prefill_tokens_max": "--queue-max",
 }
-_SAME = (
-    "rule against kind objective cost regret instances block_tokens eps count max_size min_regret arrivals gap imbalance "
-    "time_limit_s every"
-).split()
+_SAME = {
+    *Question.__dataclass_fields__,
+    *SequenceQuestion.__dataclass_fields__,
+    "block_tokens",
+    "time_limit_s",
+    "every",
+}
 _WHERE_RULES_ARE = "`argprod policies` lists the rules"
 
 

@@ -19,7 +19,9 @@ from scheduler.policies.rule import Policy
 from scheduler.state_json import StateFile
 from scheduler.testing.laws import product_indicators
 
+#: Between columns: padding and divider; and the two edges of the table.
 _GAP = 2
+_EDGES = 2
 #: Room for the names of the quantities.
 _NAMES = 38
 
@@ -88,8 +90,8 @@ def show_state(console: Console, question: Question | SequenceQuestion, found: F
     rows, ids = rows_of(question, found), found.file.state.ids
     names = min(_NAMES, max(len(name) for name, _ in rows))
     widths = [max(len(cells[index]) for _, cells in rows) for index in range(len(ids))]
-    for shown in _fitting(widths, console.width - names):
-        table = Table(box=SIMPLE_HEAD, padding=(0, _GAP, 0, 0), pad_edge=False)
+    for shown in _fitting(widths, console.width - names - _EDGES):
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         table.add_column("", overflow="fold", max_width=names, min_width=names)
         for index in shown:
             mark = f"[bold]{ids[index]}[/bold]" if index == found.chosen else ids[index]
@@ -106,7 +108,7 @@ def _fitting(widths: list[int], room: int) -> list[list[int]]:
     for index, width in enumerate(widths):
         if not groups or left < width + _GAP:
             groups.append([])
-            left = room - _GAP
+            left = room
         groups[-1].append(index)
         left -= width + _GAP
     return groups

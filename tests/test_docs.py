@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from hypothesis import Phase, settings
 
 import scheduler
 from argprod.claims_command import facts_of
+from argprod.search_view import answer_facts
+from proofs.search import Question, Verdict, rule_named, search
 from proofs.search.saving import FOLDER
 from replay.experiment import ReplayResult
 from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN, Summary
@@ -131,9 +134,14 @@ def test_links_lead_somewhere(link: str) -> None:
 LAWS_PAGE = (Path(__file__).parent.parent / "docs" / "laws.md").read_text(encoding="utf-8")
 
 
+def law_examples() -> list[str]:
+    """The Python examples of the page on laws: of a choice, and of a key."""
+    return re.findall(r"^```python\n(.*?)^```$", LAWS_PAGE, flags=re.MULTILINE | re.DOTALL)
+
+
 def run_example(suite: str) -> None:
     """Run the example of the page on laws with one of the suites."""
-    [block] = re.findall(r"^```python\n(.*?)^```$", LAWS_PAGE, flags=re.MULTILINE | re.DOTALL)
+    block = law_examples()[0]
     scope: dict[str, Any] = {}
     exec(block.replace("laws.EVERY_RULE", suite), scope)
     settings(phases=set(Phase) - {Phase.explain})(scope["test_my_rule"])()
@@ -148,6 +156,23 @@ def test_the_example_of_the_laws_fails_the_product_as_the_page_says() -> None:
         run_example("laws.PRODUCT")
     [message] = re.findall(r"^    AssertionError: (.*)$", LAWS_PAGE, flags=re.MULTILINE)
     assert message in [str(fault) for fault in found.value.exceptions]
+
+
+def test_the_example_of_a_key_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [module, function] = re.findall(r"argprod search --rule (\w+):(\w+)", LAWS_PAGE)[0]
+    (tmp_path / f"{module}.py").write_text(law_examples()[1])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    answer = search(Question(rule_named(f"{module}:{function}"), against=rule_named("lmetric")))
+    assert answer.verdict is Verdict.FOUND
+    assert answer.best.policy == f"{module}:{function}"
+
+
+def test_every_field_of_a_search_is_described() -> None:
+    answer = search(Question(rule_named("linear")))
+    facts = answer_facts(Question(rule_named("linear")), answer)
+    assert all(f'"{name}"' in section("Searches") for name in facts)
+    assert set(facts["states"][0]) == set(rows("Searches"))
 
 
 def test_the_page_on_laws_names_every_law() -> None:

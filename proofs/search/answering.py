@@ -66,7 +66,7 @@ def search(
     verdict = Verdict.NONE if progress.none else Verdict.UNDECIDED
     if progress.states and not progress.undecided:
         verdict = Verdict.FOUND
-    if progress.states and draws_ties(question):
+    if progress.states and not progress.interrupted and draws_ties(question):
         how += "; ties, which are drawn, are left out"
     return Answer(
         verdict=verdict,

@@ -1,8 +1,8 @@
 """Naming a rule: one of the catalogue, or your own as ``module:function``; and refusing what no solver can read.
 
 Your own may be a :class:`scheduler.Rule`, or a key function ``f(ops, x, aggregates, knobs)`` or ``f(ops, x)``; what it
-reads is found out by reading it once. It is called ``module:function``, so that its label reads back. Modules are looked
-for in the current folder too.
+reads is found out by reading it once. It is called ``module:function``, so that its label reads back. Modules are
+looked for in the current folder too.
 """
 
 from __future__ import annotations
@@ -40,7 +40,17 @@ _KEY_FORM = "a key function f(ops, x, aggregates, knobs) or f(ops, x), whose lea
 #: Time for asking whether a key tells instances apart [ms].
 _APART_MS = 1000
 #: What goes wrong when a rule does to a term what only a number can do.
-_UNREADABLE = (TypeError, AttributeError, ValueError, ArithmeticError, NotImplementedError, z3.Z3Exception)
+_UNREADABLE = (
+    TypeError,
+    AttributeError,
+    NameError,
+    LookupError,
+    ValueError,
+    ArithmeticError,
+    AssertionError,
+    NotImplementedError,
+    z3.Z3Exception,
+)
 
 
 def rule_named(text: str) -> Policy:
@@ -72,7 +82,8 @@ def _own(module: str, tail: str) -> Policy:
     name, value = f"{module}:{function}", _loaded(module, function)
     given: dict[str, Any] = dict(part.partition("=")[::2] for part in knobs.split(",")) if knobs else {}
     if isinstance(value, Policy):
-        value, given = value.rule, {**value.values, **given}
+        given = {**value.values, **given}
+        value = value.rule
     if not isinstance(value, Rule):
         value = Rule(name, "a rule of your own", "its module", _key_function(name, value))
         value = dataclasses.replace(value, needs=_reads(value))

@@ -62,7 +62,7 @@ def shipped_choice(rule: str, found: Found) -> int:
 def test_a_smallest_state_replays_and_enumeration_finds_none_smaller(rule: str) -> None:
     asked = question(rule)
     answer = search(asked, time_limit_s=60)
-    assert (answer.verdict, answer.how) == (Verdict.FOUND, "solver: optimal")
+    assert (answer.verdict, answer.how.partition(";")[0]) == (Verdict.FOUND, "solver: optimal")
     found = answer.best
     assert shipped_choice(rule, found) == found.chosen
     assert shipped_choice("lmetric", found) == found.other != found.chosen
@@ -77,7 +77,7 @@ def test_the_worst_state_of_a_small_range_is_the_worst_of_all(rule: str, regret:
     asked = question(rule, objective="worst", ranges=TINY, cost=cost, regret=regret)
     answer = search(asked, time_limit_s=60)
     listed = enumerate_states(Budget(60), asked, stop_at_first=False)
-    assert answer.how == "solver: optimal"
+    assert answer.how.partition(";")[0] == "solver: optimal"
     assert answer.best.regret == listed.states[0].regret == answer.bound
     assert costs_of(cost, answer.best.file) == answer.best.costs
 

@@ -12,6 +12,8 @@ from scheduler import BadInput, policy
 MODULE = """
 import math
 from scheduler import Domain, Knob, Rule
+from scheduler.policies.catalogue import CATALOGUE
+from scheduler.policies.rule import Pick
 
 def good(ops, x, aggregates, knobs):
     return x.p_token + 100 * x.running + x.active_blocks
@@ -51,6 +53,33 @@ def by_field(ops, x, aggregates, knobs):
 
 def by_arguments(x):
     return x
+
+def short(ops, x):
+    return x.batch_size
+
+def my_rule(state, request):
+    return state.waiting.index(min(state.waiting))
+
+def by_unknown_name(ops, x):
+    return x.running + offset
+
+def by_key(ops, x):
+    return {}["running"]
+
+def by_condition(ops, x):
+    return x.running > 3
+
+def by_word(ops, x):
+    return "first"
+
+def constant(ops, x):
+    return 7
+
+def constant_in_disguise(ops, x, aggregates, knobs):
+    return x.prompt_tokens + ops.min_(x.running, 0)
+
+CONSTANT = Rule("constant", "a line", "own", constant_in_disguise, pick=Pick.RANDOM)
+LINEAR = CATALOGUE["linear"]
 """
 
 
@@ -79,6 +108,37 @@ def test_an_own_rule_may_be_data_with_knobs(own: str) -> None:
     assert answer.verdict is Verdict.FOUND
 
 
+@pytest.mark.parametrize("tail", ["good", "short", "RULE", "RULE:price=20", "POLICY", "POLICY:price=20"])
+def test_the_label_of_an_own_rule_reads_back(own: str, tail: str) -> None:
+    rule = rule_named(f"{own}:{tail}")
+    again = rule_named(rule.label)
+    assert rule.rule.name == f"{own}:{tail.partition(':')[0]}"
+    assert (again.rule.name, again.values) == (rule.rule.name, rule.values)
+    assert ("20" in tail) is (rule.values.get("price") == 20)
+
+
+def test_a_rule_of_the_catalogue_keeps_its_name_wherever_it_is_named(own: str) -> None:
+    assert rule_named(f"{own}:LINEAR").label == "linear"
+
+
+def test_operations_and_indicators_are_enough_for_a_key(own: str) -> None:
+    answer = search(Question(rule_named(f"{own}:short"), against=policy("join_shortest_queue"), max_size=12))
+    assert answer.verdict is Verdict.NONE
+    assert "ties left out" in answer.how
+
+
+@pytest.mark.parametrize("field", ["rule", "against", "cost"])
+def test_a_search_refuses_a_rule_without_strict_choices(field: str) -> None:
+    with pytest.raises(BadInput, match="follows from the state"):
+        search(Question(**{"rule": policy("linear"), field: policy("random")}))  # type: ignore[arg-type]
+
+
+def test_drawn_ties_are_said_to_be_left_out() -> None:
+    drawn = search(Question(policy("join_shortest_queue:ties=random")))
+    assert drawn.how == "solver: optimal; ties, which are drawn, are left out"
+    assert search(Question(policy("join_shortest_queue"))).how == "solver: optimal"
+
+
 @pytest.mark.parametrize(
     ("function", "parts"),
     [
@@ -90,7 +150,12 @@ def test_an_own_rule_may_be_data_with_knobs(own: str) -> None:
         ("by_power", ["x.p_token ** 2", "**"]),
         ("by_log", ["ops.log(x.p_token)", "no logarithm"]),
         ("by_field", ["x.ptoken", "no attribute"]),
-        ("by_arguments", ["by_arguments", "positional argument"]),
+        ("by_arguments", ["f(ops, x, aggregates, knobs)", "by_arguments(x) is given"]),
+        ("my_rule", ["f(ops, x, aggregates, knobs)", "my_rule(state, request)", "scheduler.testing.laws"]),
+        ("by_unknown_name", ["x.running + offset", "'offset' is not defined"]),
+        ("by_key", ["{}[", "plain arithmetic"]),
+        ("by_condition", ["key", "a number", "ops.where"]),
+        ("by_word", ["key", "a number", "first"]),
         ("NUMBER", ["a function or a Rule"]),
         ("nothing", ["a function or a Rule"]),
     ],
@@ -112,6 +177,11 @@ def test_what_no_solver_can_read_is_named_with_its_line(own: str, function: str,
         ("bailian", ["takes the least key", "draws"]),
         ("dynamo:temperature=0.5", ["takes the least key"]),
         ("power_of_two", ["follows from the state", "power_of_two"]),
+        ("random", ["follows from the state", "every choice is drawn"]),
+        ("random:ties=first", ["follows from the state", "the first is always taken"]),
+        ("own_rules_for_search:constant", ["follows from the state", "the first is always taken"]),
+        ("own_rules_for_search:constant_in_disguise", ["follows from the state", "the first is always taken"]),
+        ("own_rules_for_search:CONSTANT", ["follows from the state", "every choice is drawn"]),
     ],
 )
 def test_rules_that_cannot_be_searched_are_refused(own: str, text: str, parts: list[str]) -> None:
