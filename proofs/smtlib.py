@@ -107,7 +107,17 @@ def _standard(formulas: Sequence[Any]) -> list[Any]:
     found = [z3.substitute(formula, *pairs) for formula in formulas] if pairs else list(formulas)
     if any(z3.is_add(term) and term.num_args() == 1 for term in terms):
         found = [z3.simplify(formula) for formula in found]
-    return found
+    return _without_powers(found)
+
+
+def _without_powers(formulas: list[Any]) -> list[Any]:
+    """Powers with a whole exponent written as products: SMT-LIB has no sign for them."""
+    pairs = [
+        (term, z3.Product([term.arg(0)] * term.arg(1).as_long()) if term.arg(1).as_long() else z3.RealVal(1))
+        for term in _terms(formulas)
+        if z3.is_app_of(term, z3.Z3_OP_POWER) and z3.is_int_value(z3.simplify(z3.ToInt(term.arg(1))))
+    ]
+    return [z3.substitute(formula, *pairs) for formula in formulas] if pairs else formulas
 
 
 def _terms(formulas: Sequence[Any]) -> Iterator[Any]:
