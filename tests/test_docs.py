@@ -25,7 +25,8 @@ from scheduler.state_json import ClassTraffic
 from scheduler.testing import laws
 from theory.registry import claims
 
-PAGE = (Path(__file__).parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
+PAGES = Path(__file__).parent.parent
+PAGE = (PAGES / "docs" / "formats.md").read_text(encoding="utf-8")
 
 
 def section(title: str) -> str:
@@ -111,6 +112,13 @@ def test_the_table_of_a_counterexample_names_every_field() -> None:
     assert all(found == set(rows("Counterexamples")) for found in fields.values())
     provenance = {key for path in saved_states().values() for key in json.loads(path.read_bytes())["provenance"]}
     assert all(f"`{key}`" in section("Counterexamples") for key in provenance)
+
+
+def test_the_readme_counts_the_claims() -> None:
+    readme = (PAGES / "README.md").read_text(encoding="utf-8")
+    changes = (PAGES / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"(\d+) claims: what is proved", readme) == [str(len(claims()))]
+    assert re.findall(r"registry of (\d+) claims", changes) == [str(len(claims()))]
 
 
 def saved_states() -> dict[str, Path]:

@@ -35,6 +35,11 @@ def test_the_registry_and_the_tree_name_the_same_things() -> None:
     assert registration_problems(claims()) == {}
 
 
+@pytest.mark.parametrize("claim", claims().values(), ids=lambda claim: claim.id)
+def test_a_claim_lists_the_premises_and_the_bound_of_its_theorems(claim: Claim) -> None:
+    assert list(checker._against_theorems(claim, [all_theorems()[place]() for place in claim.proof])) == []
+
+
 def test_a_claim_that_holds_has_no_problems() -> None:
     found = run_evidence(good())
     assert (found.status, found.problems) == ("proved", ())
