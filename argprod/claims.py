@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -231,11 +232,15 @@ def check_claims(
         registry does.
     """
     found: dict[str, Checked] = {}
-    with ProcessPoolExecutor(max_workers=jobs) as pool:
+    with ProcessPoolExecutor(max_workers=jobs, initializer=_leave_interrupts_to_the_parent) as pool:
         pending = [pool.submit(run_evidence, claim) for claim in claims.values()]
-        for future in as_completed(pending):
-            found[future.result().id] = future.result()
-            on_done(future.result())
+        try:
+            for future in as_completed(pending):
+                found[future.result().id] = future.result()
+                on_done(future.result())
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     more = registration_problems(claims)
     if not whole:
         more.pop("", None)
@@ -247,6 +252,10 @@ def check_claims(
     if more.get(""):
         checked.append(Checked("", "failed", 0.0, tuple(more[""])))
     return checked
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _with_problems(checked: Checked, problems: Sequence[str]) -> Checked:

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from scheduler.domains import Domain
 from scheduler.errors import BadInput
 
 if TYPE_CHECKING:  # theory loads SymPy, which no other command needs
@@ -29,6 +30,7 @@ NoOpen = Annotated[bool, typer.Option("--no-open", help="Exit with 3 if a claim 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 JobCount = Annotated[int | None, typer.Option("--jobs", help="Processes; default: one a core.", show_default=False)]
 
+_JOBS = Domain(1, 1024, integer=True, unit="process")
 _COLORS = {"proved": "green", "bounded": "cyan", "measured": "cyan", "refuted": "yellow", "open": "magenta"}
 
 
@@ -50,6 +52,8 @@ def claims_command(
     else:
         one = read_claim(name)
         claims = {one.id: one}
+    if jobs is not None:
+        _JOBS.check("--jobs", jobs)
     checked: Mapping[str, Checked] = {}
     begin = time.perf_counter()
     if check:

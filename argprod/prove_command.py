@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,18 +50,50 @@ def prove_command(
             raise BadInput("claim", claim.id, "a claim that has a proof", f"it is {claim.status.value}")
     if smtlib is not None:
         _folder(smtlib)
-    console = Console(highlight=False)
-    results = []
-    for row, stated in _proved(chosen, timeout_s):
-        results.append(row)
-        if not as_json:
-            _show(console, row, whole=bool(claims))
-        if smtlib is not None:
-            _write_smtlib(smtlib, row["place"], stated)
+    results, interrupted = _prove_all(chosen, timeout_s, smtlib, quiet=as_json, whole=bool(claims))
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode({"theorems": results})).decode())
+        print(msgspec.json.format(msgspec.json.encode({"theorems": results, "interrupted": interrupted})).decode())
+    if interrupted:
+        print(f"argprod: interrupted after {len(results)} theorems", file=sys.stderr)
+        raise typer.Exit(130)
     if any(row["problem"] for row in results):
         raise typer.Exit(3)
+
+
+def _prove_all(
+    chosen: Sequence[Claim], timeout_s: float | None, smtlib: Path | None, *, quiet: bool, whole: bool
+) -> tuple[list[dict[str, Any]], bool]:
+    """Check and show every theorem; what was done, and whether the user stopped it."""
+    console = Console(highlight=False, quiet=quiet)
+    results: list[dict[str, Any]] = []
+    with noticing_interrupts() as was_interrupted:
+        try:
+            for row, stated in _proved(chosen, timeout_s):
+                results.append(row)
+                _show(console, row, whole)
+                if smtlib is not None:
+                    _write_smtlib(smtlib, row["place"], stated)
+                if was_interrupted():
+                    return results, True
+        except KeyboardInterrupt:
+            return results, True
+    return results, False
+
+
+@contextmanager
+def noticing_interrupts() -> Iterator[Callable[[], bool]]:
+    """Within, Ctrl-C raises as usual and is remembered: an exception in a destructor of the solver is lost."""
+    seen: list[int] = []
+
+    def notice(number: int, _frame: Any) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, notice)
+    try:
+        yield lambda: bool(seen)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _proved(chosen: Sequence[Claim], timeout_s: float | None) -> Iterator[tuple[dict[str, Any], Theorem]]:

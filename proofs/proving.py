@@ -8,6 +8,7 @@ ProofFailed
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -75,12 +76,22 @@ def satisfy(formulas: Sequence[Any], *, timeout_ms: int = TIMEOUT_MS) -> Model |
 
     Raises:
         Undecided: if the solver does not know; its message says why.
+        KeyboardInterrupt: if the user stopped it; the solver takes the signal and answers that it was interrupted.
 
     Example:
         >>> x = z3.Real("x")
         >>> satisfy([x * x == 4, x > 0]), satisfy([x * x < 0])
         ({'x': Fraction(2, 1)}, None)
     """
+    try:
+        return _satisfy(formulas, timeout_ms)
+    except ctypes.ArgumentError as fault:  # the signal came while an argument was handed to the solver
+        if "KeyboardInterrupt" in str(fault):
+            raise KeyboardInterrupt from None
+        raise
+
+
+def _satisfy(formulas: Sequence[Any], timeout_ms: int) -> Model | None:
     reasons = []
     for logic in _LOGICS:
         solver = z3.SolverFor(logic) if logic else z3.Solver()
@@ -97,6 +108,8 @@ def satisfy(formulas: Sequence[Any], *, timeout_ms: int = TIMEOUT_MS) -> Model |
         if answer == z3.unsat:
             return None
         reasons.append(solver.reason_unknown())
+        if "interrupted" in reasons[-1]:
+            raise KeyboardInterrupt
     raise Undecided(f"not decided within {timeout_ms} ms: {'; '.join(dict.fromkeys(reasons))}")
 
 

@@ -12,6 +12,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import mul
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,7 +115,7 @@ def _standard(formulas: Sequence[Any]) -> list[Any]:
 def _without_powers(formulas: list[Any]) -> list[Any]:
     """Powers with a whole exponent written as products: SMT-LIB has no sign for them."""
     pairs = [
-        (term, z3.Product([term.arg(0)] * term.arg(1).as_long()) if term.arg(1).as_long() else z3.RealVal(1))
+        (term, reduce(mul, [term.arg(0)] * term.arg(1).as_long()) if term.arg(1).as_long() else z3.RealVal(1))
         for term in _terms(formulas)
         if z3.is_app_of(term, z3.Z3_OP_POWER) and z3.is_int_value(z3.simplify(z3.ToInt(term.arg(1))))
     ]

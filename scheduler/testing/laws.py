@@ -186,7 +186,9 @@ def a_hit_buys_no_more_than_its_leverage(
 
 def idle_instances_are_told_apart_by_cache(decide: Decide, state: ClusterState, request: Request) -> None:
     """Where every instance is idle, one that has to compute least is taken (claim ``idle_collapse``)."""
-    idle = with_columns(state, **{name: [0] * len(state) for name in ("running", "waiting", "queued_prefill_tokens")})
+    load = ("running", "waiting", "queued_prefill_tokens", "context_tokens", "kv_used_fraction", "active_blocks")
+    given = [name for name in load if getattr(state, name) is not None]
+    idle = with_columns(state, **{name: [0] * len(state) for name in given})
     chosen = decide(idle, request).instance
     tokens = [tokens for tokens, _ in product_indicators(idle, request)]
     least = min(tokens)

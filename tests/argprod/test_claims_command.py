@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,19 @@ def test_a_timeout_is_undecided_and_never_proved() -> None:
     assert {row["status"] for row in json.loads(done.stdout)["theorems"]} == {"undecided"}, done.stdout
 
 
+def test_an_interrupt_keeps_what_was_proved_and_exits_130() -> None:
+    command = [sys.executable, "-u", "-c", "from argprod.cli import main; main()", "prove"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        first = running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert first.startswith("proved")
+    assert running.returncode == 130
+    assert said.startswith("argprod: interrupted after ")
+    assert len(said.splitlines()) == 1
+
+
 def test_questions_are_written_as_smtlib(tmp_path: Path) -> None:
     done = argprod("prove", "pairwise_exchange_rate", "--smtlib", str(tmp_path / "new"))
     assert done.returncode == 0, done.stderr
@@ -81,6 +95,7 @@ def test_a_derivation_is_shown(form: tuple[str, ...]) -> None:
         (("derive", "coverage_low"), "coverage_law"),
         (("prove", "coverage_low"), "coverage_law"),
         (("derive", "choice_is_pairwise"), "argprod prove choice_is_pairwise"),
+        (("claims", "--check", "--jobs", "-3"), "--jobs: expected an integer >= 1"),
         (("prove", "pairwise_exchange_rate", "--timeout-s", "0"), "--timeout-s: expected a finite number > 0"),
         (("prove", "pairwise_exchange_rate", "--smtlib", "/dev/null/x"), "a folder that can be written"),
     ],

@@ -65,7 +65,8 @@ def test_columns_a_rule_does_not_read_do_not_matter(name: str, drawn: Drawn, dat
 @given(drawn=situations(2, 6, loose=True))
 def test_product_and_least_harm_are_never_dominated(text: str, drawn: Drawn) -> None:
     if text != "lmetric" and any(drawn[0].queued_prefill_tokens):
-        return  # least harm weighs queue and new tokens apart, so a smaller P-token may do more harm
+        # least harm weighs queue and new tokens apart, so a smaller P-token may do more harm
+        drawn = msgspec.structs.replace(drawn[0], queued_prefill_tokens=(0,) * len(drawn[0])), drawn[1]
     laws.choice_is_never_dominated(fixed(text), *drawn)
 
 
@@ -85,6 +86,13 @@ def test_product_and_lines_choose_on_the_lower_hull(text: str, drawn: Drawn) -> 
 @given(drawn=situations(2, 6, loose=True))
 def test_the_product_keeps_all_its_laws(drawn: Drawn) -> None:
     laws.check(fixed("lmetric"), *drawn, laws.PRODUCT)
+
+
+@pytest.mark.parametrize("text", ["lmetric", "marginal_delay", "least_p_token", "linear:form=p_token"])
+@settings(max_examples=50)
+@given(drawn=situations(2, 6))
+def test_on_an_idle_cluster_the_cache_decides(text: str, drawn: Drawn) -> None:
+    laws.idle_instances_are_told_apart_by_cache(fixed(text), *drawn)
 
 
 @pytest.mark.parametrize("text", ["lmetric", "join_shortest_queue", "marginal_delay_offset:kappa=64"])
