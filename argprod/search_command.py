@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from argprod.search_flags import options_named, rule_of
+from argprod.search_flags import options_named, refuse_without_effect, rule_of
 from argprod.search_saving import path_of, save_state
 from argprod.search_view import answer_facts, show
 from proofs.search import (
@@ -33,6 +33,8 @@ from scheduler.errors import BadInput, unknown_name
 #: The rule that each kind is about, where none is named.
 DEFAULT_RULES = {"zero_collapse": "lmetric_paper", "idle_collapse": "lmetric_no_self", "disagree": "linear"}
 _UNDECIDED = 3
+_EPS, _COUNT = Question.eps, Question.count
+_ARRIVALS, _GAP, _IMBALANCE = SequenceQuestion.arrivals, SequenceQuestion.gap, SequenceQuestion.imbalance
 
 RuleText = Annotated[
     str | None,
@@ -102,13 +104,13 @@ def search_command(
     any_hits: AnyHits = False,
     free: Free = None,
     every: Every = None,
-    eps: Eps = 0.05,
-    count: Count = 4,
+    eps: Eps = _EPS,
+    count: Count = _COUNT,
     max_size: MaxSize = None,
     min_regret: MinRegret = None,
-    arrivals: Arrivals = 12,
-    gap: Gap = 4,
-    imbalance: Imbalance = 1.0,
+    arrivals: Arrivals = _ARRIVALS,
+    gap: Gap = _GAP,
+    imbalance: Imbalance = _IMBALANCE,
     time_limit_s: TimeLimit = TIME_LIMIT_S,
     as_json: AsJson = False,
     save: Save = None,
@@ -148,6 +150,42 @@ def search_command(
                 max_size=max_size,
                 min_regret=min_regret,
             )
+    refuse_without_effect(
+        kind,
+        objective,
+        {
+            "--against": against is not None,
+            "--objective": objective != "smallest",
+            "--cost": cost is not None,
+            "--regret": regret != "ratio",
+            "--prompt-max": prompt_max != Ranges.prompt_tokens_max,
+            "--batch-max": batch_max != Ranges.batch_size_max,
+            "--queue-max": queue_max != Ranges.queued_prefill_tokens_max,
+            "--any-hits": any_hits,
+            "--free": bool(free),
+            "--every": bool(every),
+            "--eps": eps != _EPS,
+            "--count": count != _COUNT,
+            "--max-size": max_size is not None,
+            "--min-regret": min_regret is not None,
+            "--arrivals": arrivals != _ARRIVALS,
+            "--gap": gap != _GAP,
+            "--imbalance": imbalance != _IMBALANCE,
+        },
+    )
+    _answer(question, knobs, time_limit_s, as_json=as_json, save=save, force=force)
+
+
+def _answer(
+    question: Question | SequenceQuestion,
+    knobs: tuple[FreeKnob, ...],
+    time_limit_s: float,
+    *,
+    as_json: bool,
+    save: str | None,
+    force: bool,
+) -> None:
+    """Search, show, save, and exit by what came of it."""
     path = None if save is None else path_of(save, question, force=force)
     with options_named(knobs):
         answer = _searched(question, time_limit_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from proofs.search import FreeKnob, Question, SequenceQuestion, rule_named
@@ -22,6 +22,15 @@ _SAME = {
     "time_limit_s",
     "every",
 }
+#: Options that one kind or one objective alone reads.
+_ONLY = {
+    "--arrivals": ("--kind", "sequence"),
+    "--gap": ("--kind", "sequence"),
+    "--imbalance": ("--kind", "sequence"),
+    "--eps": ("--kind", "noise"),
+    "--count": ("--objective", "diverse"),
+}
+_IDLE = "the option has no effect there"
 _WHERE_RULES_ARE = "`argprod policies` lists the rules"
 
 
@@ -51,6 +60,25 @@ def options_named(free: Sequence[FreeKnob] = ()) -> Iterator[None]:
         yield
     except BadInput as fault:
         raise BadInput(_option(fault, free), fault.value, fault.expected, fault.hint) from None
+
+
+def refuse_without_effect(kind: str, objective: str, given: Mapping[str, bool]) -> None:
+    """Refuse options that would change nothing.
+
+    Args:
+        kind, objective: of the question.
+        given: of every option that some questions do not read, whether it differs from its default.
+
+    Raises:
+        BadInput: naming the option.
+    """
+    asked = {"--kind": kind, "--objective": objective}
+    for option in (option for option, changed in given.items() if changed):
+        option_read, value = _ONLY.get(option, ("", ""))
+        if option_read and asked[option_read] != value:
+            raise BadInput(option, f"{option_read} {asked[option_read]}", f"{option_read} {value}", _IDLE)
+        if kind == "sequence" and option not in _ONLY:
+            raise BadInput(option, "--kind sequence", "another kind", _IDLE)
 
 
 def _option(fault: BadInput, free: Sequence[FreeKnob]) -> str:

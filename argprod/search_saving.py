@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from proofs.search import Answer, Found, Question, SequenceQuestion, counterexample_json, safe_twin, sequence_twin
-from proofs.search.rules import is_shipped
+from proofs.search.guarding import is_shipped
 from proofs.search.saving import FOLDER
 from proofs.search.solver import Budget, Interrupted
 from scheduler.errors import BadInput

@@ -15,10 +15,13 @@ from rich.table import Table
 
 from proofs.search import Found, Question, SequenceQuestion
 from proofs.search.replaying import scores_of
+from proofs.search.telling import short
 from scheduler.policies.rule import Policy
 from scheduler.state_json import StateFile
 from scheduler.testing.laws import product_indicators
 
+#: Whole numbers from here on are told to a few digits.
+_LONG = 10**15
 #: Between columns: padding and divider; and the two edges of the table.
 _GAP = 2
 _EDGES = 2
@@ -81,8 +84,10 @@ def _scores(prefix: str, policy: Policy, file: StateFile) -> list[Row]:
 
 
 def _text(value: Any) -> str:
-    whole = isinstance(value, Fraction) and value.denominator == 1
-    return str(value) if whole or isinstance(value, int) else f"{float(value):.6g}"
+    if isinstance(value, int | Fraction):
+        exact = Fraction(value)
+        return str(exact) if exact.denominator == 1 and abs(exact) < _LONG else short(exact)
+    return f"{float(value):.6g}"
 
 
 def show_state(console: Console, question: Question | SequenceQuestion, found: Found) -> None:

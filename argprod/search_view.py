@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from argprod.search_table import rule_label, show_state
 from proofs.search import Answer, Found, Question, SequenceQuestion
+from proofs.search.telling import plain, short
 from scheduler.state_json import write_state
 
 
@@ -19,7 +20,7 @@ def answer_facts(question: Question | SequenceQuestion, answer: Answer) -> dict[
         "question": question_facts(question),
         "verdict": answer.verdict.value,
         "how": answer.how,
-        "bound": None if answer.bound is None else float(answer.bound),
+        "bound": None if answer.bound is None else plain(answer.bound),
         "interrupted": answer.interrupted,
         "seconds": round(answer.seconds, 3),
         "solver": answer.solver,
@@ -47,8 +48,8 @@ def _state_facts(found: Found) -> dict[str, Any]:
         "against": found.against,
         "other": ids[found.other],
         "size": found.size,
-        "regret": None if found.regret is None else float(found.regret),
-        "costs": [float(cost) for cost in found.costs],
+        "regret": None if found.regret is None else plain(found.regret),
+        "costs": [plain(cost) for cost in found.costs],
         "regions": dict(found.regions),
         "knobs": {name: list(ends) for name, ends in found.knobs.items()},
         "arrivals": [{"caught_up": c, "hot": h, "instance": ids[index]} for c, h, index in found.steps],
@@ -86,8 +87,6 @@ def _subject(question: Question | SequenceQuestion) -> str:
         words.append(f"size at most {question.max_size}")
     if question.min_regret is not None:
         words.append(f"regret at least {question.min_regret:g} ({question.regret} of {rule_label(question.cost)})")
-    elif question.objective == "worst" and question.against is not None:
-        words.append(f"the choice costs more under {rule_label(question.cost)}")
     return ", ".join(words)
 
 
@@ -117,5 +116,5 @@ def _regret(question: Question, found: Found) -> str:
     if found.regret == (1 if question.regret == "ratio" else 0):
         return f"at no extra cost under {cost}"
     if question.regret == "ratio":
-        return f"regret {float(found.regret):.4g} times the least cost under {cost}"
-    return f"regret {float(found.regret):.4g} above the least cost under {cost}"
+        return f"regret {short(found.regret, 4)} times the least cost under {cost}"
+    return f"regret {short(found.regret, 4)} above the least cost under {cost}"

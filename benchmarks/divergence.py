@@ -48,7 +48,9 @@ def ways(instances: int) -> dict[str, Callable[[], Any]]:
     state = state_of(instances)
     pairs = pairs_of(state, REQUEST)
     fractions = [(Fraction(tokens, 7), Fraction(batch, 3)) for tokens, batch in pairs]
+    arc = [(i * i + 1, instances - i) for i in range(instances)]
     found = divergence(pairs)
+    assert len(divergence(arc).stretches) == instances
     low, high = grid_in_numpy(pairs, found.choice)
     assert grid_in_python(pairs, found.choice) == (low, high)
     assert low - 1 <= found.own.weight_low * 1000 <= low <= high <= found.own.weight_high * 1000 <= high + 1
@@ -57,6 +59,7 @@ def ways(instances: int) -> dict[str, Callable[[], Any]]:
         "pairs": lambda: divergence(pairs),
         "state": lambda: divergence(state, REQUEST),
         "state and a range": lambda: divergence(state, REQUEST, weight=(Fraction(1, 10), 1)),
+        "all on the hull and a range": lambda: divergence(arc, weight=(Fraction(3, 10), 1)),
         "pairs of fractions": lambda: divergence(fractions),
         "plain hull": lambda: stretches_by_pairs(pairs),
         "grid in numpy": lambda: grid_in_numpy(pairs, found.choice),
@@ -80,7 +83,7 @@ def run() -> None:
             rows[str(instances)][f"{name} over pairs"] = spread(ratios)
         print(f"divergence, {instances} instances")
         for name, row in rows[str(instances)].items():
-            print(f"  {name:24} {shown(row, 1)}{'x' if 'over' in name else ' us'}")
+            print(f"  {name:28} {shown(row, 1)}{'x' if 'over' in name else ' us'}")
     result = {
         "rounds": ROUNDS,
         "grid_weights": len(GRID),

@@ -22,7 +22,8 @@ from scheduler.errors import BadInput
 from scheduler.ops import SCALAR, as_written
 
 _SHARE = Domain(0, 1, unit="share of the traffic", typical_high=1)
-_INSTANCES = Domain(1, 2**20, integer=True, unit="instance")
+#: Placing the copies takes time in proportion to copies times instances: a second or two at this size.
+_INSTANCES = Domain(1, 4096, integer=True, unit="instance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +221,12 @@ def _checked(classes: Mapping[str, Any], instances: int) -> tuple[list[Fraction]
         raise BadInput("classes", {}, "at least one class")
     shares, holders = [], []
     for name, entry in classes.items():
+        if not isinstance(name, str):
+            raise BadInput("classes", name, "names of classes that are texts")
         if not isinstance(entry, tuple | list) or len(entry) != 2:
             raise BadInput(f"classes[{name!r}]", entry, "a pair of share and holders")
+        if not isinstance(entry[1], Collection) or isinstance(entry[1], str):
+            raise BadInput(f"classes[{name!r}].holders", entry[1], "a collection of indices of instances")
         shares.append(as_written(_SHARE.check(f"classes[{name!r}].share", entry[0])))
         index = Domain(0, instances - 1, integer=True, unit="index of an instance")
         held = [int(index.check(f"classes[{name!r}].holders", i)) for i in entry[1]]

@@ -7,12 +7,14 @@ for every instance and is the plain version it is tested against.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 from scheduler import formulas
@@ -85,6 +87,26 @@ def stretches(points: Sequence[Point]) -> tuple[Stretch, ...]:
         ends.append(Fraction(next_tokens - tokens, batch - next_batch))
     ends.append(math.inf)
     return tuple(Stretch(tuple(twins[point]), ends[place], ends[place + 1]) for place, point in enumerate(chain))
+
+
+def on_edges(points: Sequence[Point], found: Sequence[Stretch]) -> list[list[int]]:
+    """For each stretch, the instances inside the edge from the vertex before it to its own.
+
+    Example:
+        >>> points = [(1, 9), (9, 1), (5, 5), (6, 6)]
+        >>> on_edges(points, stretches(points))
+        [[], [2]]
+    """
+    chain = [points[stretch.instances[0]] for stretch in found]
+    between: list[list[int]] = [[] for _ in chain]
+    for index, (tokens, batch) in enumerate(points):
+        place = bisect.bisect_left(chain, tokens, key=itemgetter(0))
+        if not 0 < place < len(chain) or chain[place][0] == tokens:
+            continue
+        (first_tokens, first_batch), (last_tokens, last_batch) = chain[place - 1 : place + 1]
+        if (tokens - first_tokens) * (first_batch - last_batch) == (last_tokens - first_tokens) * (first_batch - batch):
+            between[place].append(index)
+    return between
 
 
 def stretches_by_pairs(points: Sequence[Point]) -> tuple[Stretch, ...]:

@@ -5,6 +5,7 @@ The mathematics: claim ``noise_margin``. All numbers are exact.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -14,7 +15,7 @@ from scheduler.domains import Domain
 from scheduler.errors import BadInput
 from scheduler.ops import SCALAR
 from scheduler.state import Request
-from theory.pairs import REQUESTS, TOKENS, exact, is_symbolic, pairs_of
+from theory.pairs import REQUESTS, TOKENS, Pair, exact, is_symbolic, pairs_of
 
 _SHARE = Domain(0, 1)
 _ABSOLUTE_TOKENS = Domain(0, TOKENS.high, unit=TOKENS.unit)
@@ -55,7 +56,8 @@ def noise_margin(
     """What errors in P-token and batch size can do to the product's choice in a state.
 
     Relative errors (``P`` within a factor ``1 +- token_error``) or, if ``tokens`` or ``requests`` is given, absolute
-    ones (``P`` within ``+- tokens``, no less than 1).
+    ones (``P`` within ``+- tokens``, no less than 1). With absolute errors every P and B must be at least 1, as in
+    every state: below that, the least that could be true is not what the claim says.
 
     Args:
         state: a :class:`ClusterState` with its ``request``, or a sequence of pairs ``(P, B)``; as the router sees it.
@@ -64,7 +66,8 @@ def noise_margin(
         tokens, requests: absolute errors, >= 0 [token, request].
 
     Raises:
-        BadInput: for a value outside its domain, symbols, or both kinds of errors at once.
+        BadInput: for a value outside its domain, symbols, both kinds of errors at once, or absolute errors for a P or B
+            below 1.
 
     Example (batches two requests off; then 5 % in both, for which a margin of a quarter is enough):
         >>> noise_margin([(160, 1), (32, 4)], requests=2).rivals
@@ -90,11 +93,20 @@ def noise_margin(
         return NoiseMargin(choice, rivals, factor, margin)
     if token_error or batch_error:
         raise BadInput("token_error", token_error, "0, because absolute errors are given", "give one kind of errors")
+    _refuse_parts_of_one(pairs)
     p = exact("tokens", 0 if tokens is None else tokens, _ABSOLUTE_TOKENS)
     b = exact("requests", 0 if requests is None else requests, _ABSOLUTE_REQUESTS)
     most = formulas.most_product(*pairs[choice], p, b)
     rivals = tuple(i for i in others if formulas.least_product(SCALAR, *pairs[i], p, b) < most)
     return NoiseMargin(choice, rivals, None, margin)
+
+
+def _refuse_parts_of_one(pairs: Sequence[Pair]) -> None:
+    for index, pair in enumerate(pairs):
+        for field, value in zip(("p_token", "batch_size"), pair, strict=True):
+            if value < 1:
+                hint = "absolute errors assume that; give relative ones"
+                raise BadInput(f"instances[{index}].{field}", value, "a number >= 1", hint)
 
 
 def _below_one(name: str, value: Any) -> Fraction:

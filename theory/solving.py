@@ -152,7 +152,21 @@ class Solver:
                 found.append(term < 0)
             elif symbol.is_nonpositive:
                 found.append(term <= 0)
+            elif symbol.is_nonzero:
+                found.append(term != 0)
+            found += _wholeness(symbol, term)
         return found
+
+
+def _wholeness(symbol: Any, term: Any) -> list[Any]:
+    """What SymPy assumes of a symbol as a whole number."""
+    if symbol.is_even:
+        return [z3.IsInt(term / 2)]
+    if symbol.is_odd:
+        return [z3.IsInt((term - 1) / 2)]
+    if symbol.is_integer:
+        return [z3.IsInt(term)]
+    return [z3.Not(z3.IsInt(term))] if symbol.is_integer is False else []
 
 
 def rational_of(value: Any) -> Fraction:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import enum
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from theory.hull import Point, Rate, Stretch, least_on_line
+from theory.hull import Point, Rate, Stretch, least_on_line, on_edges
 
 
 class Verdict(enum.Enum):
@@ -91,22 +91,33 @@ def compare(
         product: the instances with the least product.
         low, high: the range; ``high`` may be ``math.inf``, and is then no weight itself.
     """
-    cuts: list[Rate] = [low, *(stretch.low for stretch in found if low < stretch.low < high)]
-    pieces: list[Piece] = []
-
-    def add(begin: Rate, end: Rate, instances: tuple[int, ...]) -> None:
-        if pieces and pieces[-1].instances == instances:
-            begin = pieces.pop().low
-        pieces.append(Piece(begin, end, instances, verdict_on(product, instances)))
-
-    def add_weight(rate: Rate) -> None:
-        inside = next((stretch for stretch in found if stretch.low < rate < stretch.high), None)
-        add(rate, rate, least_on_line(points, Fraction(rate)) if inside is None else inside.instances)
-
-    for cut, end in zip(cuts, [*cuts[1:], high], strict=True):
-        add_weight(cut)
-        if cut < end:
-            add(cut, end, next(stretch.instances for stretch in found if stretch.low <= cut < stretch.high))
-    if low < high < math.inf:
-        add_weight(high)
+    first = bisect.bisect_right([stretch.low for stretch in found], low) - 1
+    if low == high:
+        inside = found[first].low < low
+        pieces = [_piece(product, low, low, found[first].instances if inside else least_on_line(points, low))]
+    else:
+        pieces = list(_walked(points, found[first:], product, low, high))
     return Comparison(low, high, overall(pieces), tuple(pieces))
+
+
+def _piece(product: Sequence[int], low: Rate, high: Rate, instances: tuple[int, ...]) -> Piece:
+    return Piece(low, high, instances, verdict_on(product, instances))
+
+
+def _walked(
+    points: Sequence[Point], found: Sequence[Stretch], product: Sequence[int], low: Fraction, high: Rate
+) -> Iterator[Piece]:
+    """The pieces of a range, stretch by stretch; the first stretch begins at ``low`` or holds it."""
+    between = on_edges(points, found)
+    for place, stretch in enumerate(found):
+        if stretch.low > high:
+            return
+        begin = max(low, stretch.low)
+        if begin == stretch.low:
+            before = found[place - 1].instances if place else ()
+            edge = tuple(sorted((*before, *between[place], *stretch.instances)))
+            at_begin = edge if place else least_on_line(points, Fraction(begin))
+            if at_begin != stretch.instances:  # equal only at weight 0, and then one piece
+                yield _piece(product, begin, begin, at_begin)
+        if begin < high:
+            yield _piece(product, begin, min(stretch.high, high), stretch.instances)

@@ -7,13 +7,16 @@ from collections.abc import Callable
 
 from proofs.search.arrivals import SequenceQuestion
 from proofs.search.enumeration import can_enumerate, enumerate_states
+from proofs.search.guarding import running
+from proofs.search.knobs import steps_told
 from proofs.search.origin import with_knob_ranges
 from proofs.search.question import Answer, Question, Verdict
-from proofs.search.rules import checked
+from proofs.search.rules import check_free, checked
 from proofs.search.sequences import search_sequence
 from proofs.search.situation import NotFixed, variables
 from proofs.search.smallest import Progress, diverse, exists, smallest
 from proofs.search.solver import Budget, Interrupted, OnProgress, solver_name
+from proofs.search.telling import short
 from proofs.search.worst import worst
 from scheduler.domains import Domain
 from scheduler.policies.rule import Pick
@@ -54,16 +57,24 @@ def search(
     _TIME.check("time_limit_s", time_limit_s)
     budget = Budget(time_limit_s, clock, on_progress)
     if isinstance(question, SequenceQuestion):
-        return search_sequence(budget, question)
+        with running([question.rule]):
+            return search_sequence(budget, question)
     for policy in question.policies:
         checked(policy)
+    for knob in question.free:
+        check_free(question.rule, knob.name)
+    with running(question.policies):
+        return _answered(budget, question)
+
+
+def _answered(budget: Budget, question: Question) -> Answer:
     progress = Progress()
     try:
         how = _run(budget, question, progress)
     except (Interrupted, KeyboardInterrupt):
         progress.interrupted = True
         how = "interrupted"
-    verdict = Verdict.NONE if progress.none else Verdict.UNDECIDED
+    verdict = Verdict.NONE if progress.none and not progress.states else Verdict.UNDECIDED
     if progress.states and not progress.undecided:
         verdict = Verdict.FOUND
     if progress.states and not progress.interrupted and draws_ties(question):
@@ -93,7 +104,7 @@ def _run(budget: Budget, question: Question, progress: Progress) -> str:
             return NONE_EXISTS
         _solve(budget.part(0.7), question, progress)
     except NotFixed as rule:
-        return _enumerate(budget, question, progress, f"the memory of {rule} depends on the state")
+        return _enumerate(budget, question, progress, f"the memory of {rule} may depend on the state")
     return _told(budget, question, progress)
 
 
@@ -108,20 +119,28 @@ def _solve(budget: Budget, question: Question, progress: Progress) -> None:
 
 def _told(budget: Budget, question: Question, progress: Progress) -> str:
     if progress.none:
-        return NONE_EXISTS
+        return NONE_EXISTS + steps_told(question)
     many = question.objective == "diverse"
     dropped = f"; {progress.dropped} states of the solver did not replay" if progress.dropped else ""
     if not progress.states:
         return _enumerate(budget, question, progress, "the solver gave up" + dropped)
+    if progress.cheapest:
+        return f"solver: found; {_priced(question)}{dropped}"
     if progress.optimal:
         return ("solver: each the smallest of its region" if many else "solver: optimal") + dropped
     if question.objective == "worst" and progress.bound is not None:
-        known = f"; no state has a regret of {float(progress.bound):.6g} or more (proved)"
+        known = f"; no state has a regret of {short(progress.bound)} or more (proved)"
     elif question.objective == "smallest":
         known = f"; none of size {progress.below} or less (proved)"
     else:
         known = ""
     return f"solver: found, optimality not shown{known}{dropped}"
+
+
+def _priced(question: Question) -> str:
+    positive = " of positive cost" if question.regret == "ratio" else ""
+    another = f"another instance{positive} under {question.cost.label}"
+    return f"in no state does the choice cost as much as {another} (proved)"
 
 
 def _enumerate(budget: Budget, question: Question, progress: Progress, why: str) -> str:

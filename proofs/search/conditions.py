@@ -10,6 +10,7 @@ from typing import Any
 
 from proofs.search.question import Question
 from proofs.search.situation import Situation, indicators, is_symmetric
+from scheduler import formulas
 from scheduler.errors import BadInput
 from scheduler.indicators import Indicators, indicators_of
 from scheduler.ops import Number, Ops
@@ -56,8 +57,7 @@ def any_of(ops: Ops, conditions: Sequence[Any]) -> Any:
 
 def dominates(ops: Ops, a: Indicators, b: Indicators) -> Any:
     """P-token and batch size of a are both no greater, and one is less."""
-    no_greater = ops.and_(a.p_token <= b.p_token, a.batch_size <= b.batch_size)
-    return ops.and_(no_greater, ops.or_(a.p_token < b.p_token, a.batch_size < b.batch_size))
+    return formulas.dominates(ops, a.p_token, a.batch_size, b.p_token, b.batch_size)
 
 
 def is_idle(x: Indicators) -> Any:
@@ -152,8 +152,6 @@ def shows(question: Question, r: Reading, taken: int, other: int) -> Any:
         true_instances, true_keys = r.truth
         found.append(takes(ops, *true_keys, other))
         found += _within(ops, question.eps, r.instances, true_instances)
-    if question.objective == "worst" and r.against is not None:
-        found.append(r.costs[other] < r.costs[taken])
     if question.min_regret is not None:
         found.append(regret_at_least(question, r, taken, Fraction(repr(question.min_regret))))
     return all_of(ops, found)

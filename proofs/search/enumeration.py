@@ -133,8 +133,9 @@ def _confirmed(budget: Budget, question: Question, rows: Any, asked: bool, best:
         held &= condition
     order = np.flatnonzero(held)
     if not asked:  # else the memories are asked when the state is replayed
-        reading = read_rules(STATES, question, seen, as_shipped=True)
-        held &= any_of(STATES, [shows(question, reading, *pair) for pair in pairs(question)])
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            reading = read_rules(STATES, question, seen, as_shipped=True)
+            held &= any_of(STATES, [shows(question, reading, *pair) for pair in pairs(question)])
         order = np.flatnonzero(held)
         if question.objective == "worst":
             regrets = _regrets(question, reading)[order]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
+from proofs.search.knobs import scale_of, steps_of, value_at
 from proofs.search.question import Found, FreeKnob, Question
 from proofs.search.replaying import replayed, settled
 from proofs.search.situation import variables
-
-#: How many steps a knob is moved either way, at most.
-_STEPS_MAX = 1000
 
 
 def model_of(question: Question, found: Found) -> dict[str, Fraction]:
@@ -26,9 +24,8 @@ def model_of(question: Question, found: Found) -> dict[str, Fraction]:
             model[prefix + v.name] = Fraction(round(Fraction(value) / v.step))
     for free in question.free:
         if not free.every:
-            domain = next(knob.domain for knob in question.rule.rule.knobs if knob.name == free.name)
-            value = found.rule.values[free.name]
-            model[f"knob_{free.name}"] = Fraction(value) if domain and domain.integer else Fraction(round(value * 1000))
+            value = Fraction(repr(found.rule.values[free.name]))
+            model[f"knob_{free.name}"] = Fraction(round(value * scale_of(question, free)))
     assert settled(question, model).values == found.rule.values
     return model
 
@@ -36,7 +33,8 @@ def model_of(question: Question, found: Found) -> dict[str, Fraction]:
 def with_knob_ranges(question: Question, found: Found) -> Found:
     """The state with the interval of each free knob in which it still shows the kind, the other knobs held.
 
-    Steps of one for whole knobs and of a thousandth for others, each run by the shipped rules.
+    In steps of one for whole knobs, else of a thousandth or finer. Steps are doubled and then halved, each run by the
+    shipped rules: an end is a step that shows it, and is the end of what was asked or the next step does not.
     """
     model = model_of(question, found)
     ranges = {k.name: _moved(question, model, k) for k in question.free if not k.every}
@@ -45,14 +43,23 @@ def with_knob_ranges(question: Question, found: Found) -> Found:
 
 def _moved(question: Question, model: Mapping[str, Fraction], free: FreeKnob) -> tuple[float, float]:
     name = f"knob_{free.name}"
-    ends = []
-    for sign in (-1, 1):
-        last = model[name]
-        for _ in range(_STEPS_MAX):
-            trial = {**model, name: last + sign}
-            value = settled(question, trial).values[free.name]
-            if not free.low <= value <= free.high or replayed(question, trial) is None:
-                break
-            last += sign
-        ends.append(settled(question, {**model, name: last}).values[free.name])
-    return ends[0], ends[1]
+
+    def shown(step: int) -> bool:
+        return replayed(question, {**model, name: Fraction(step)}) is not None
+
+    start = int(model[name])
+    first, last = (_farthest(shown, start, limit) for limit in steps_of(question, free))
+    return value_at(question, free, first), value_at(question, free, last)
+
+
+def _farthest(shown: Callable[[int], bool], start: int, limit: int) -> int:
+    """The last step towards ``limit`` that shows it."""
+    sign = 1 if limit > start else -1
+    reach, near, far = abs(limit - start), 0, 1
+    while far <= reach and shown(start + sign * far):
+        near, far = far, 2 * far if far < reach and 2 * far < reach else max(far + 1, reach)
+    far = min(far, reach + 1)
+    while near + 1 < far:
+        middle = (near + far) // 2
+        near, far = (middle, far) if shown(start + sign * middle) else (near, middle)
+    return start + sign * near

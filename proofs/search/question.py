@@ -153,8 +153,11 @@ class Question:
             raise BadInput("against", self.against.label, "another rule than the one it is compared with")
         if (self.objective == "worst" or self.min_regret) and self.cost.label == self.rule.label:
             raise BadInput("cost", self.cost.label, "another rule than the one examined, whose regret would be none")
-        for knob in self.free:
+        for index, knob in enumerate(self.free):
             _check_knob(self.rule, knob)
+            if any(knob.name == before.name for before in self.free[:index]):
+                field = f"{self.rule.rule.name}:{knob.name}"
+                raise BadInput(field, f"{knob.low}..{knob.high}", "each knob once", "it has an interval already")
 
     @property
     def policies(self) -> tuple[Policy, ...]:
@@ -223,7 +226,7 @@ class Answer:
         verdict: found, none within the ranges (proved), or undecided.
         how: how it was obtained, and how far the evidence reaches.
         states: the states found, best first; also what an undecided search came across.
-        bound: for ``worst``, no state reaches more than this (proved); for ``smallest``, none is smaller.
+        bound: for ``worst``, no state reaches more than this (proved); else None.
         seconds: time that it took [s].
         interrupted: True if the user stopped it; the states are the best so far.
         solver: name and version.

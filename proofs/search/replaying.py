@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from proofs.search.conditions import Reading, exact_where_numbers, read_rules, regions, shows
+from proofs.search.knobs import value_at
 from proofs.search.question import Found, Question
 from proofs.search.situation import consistent, situation, size, state_file, variables
 from scheduler.errors import BadInput
@@ -35,9 +36,7 @@ def settled(question: Question, model: Values) -> Policy:
         if free.every:
             values[free.name] = free.low
             continue
-        domain = next(knob.domain for knob in question.rule.rule.knobs if knob.name == free.name)
-        found = model[f"knob_{free.name}"]
-        values[free.name] = int(found) if domain is not None and domain.integer else float(found / 1000)
+        values[free.name] = value_at(question, free, int(model[f"knob_{free.name}"]))
     return Policy(question.rule.rule, {**question.rule.values, **values})
 
 
@@ -50,10 +49,13 @@ def choice(policy: Policy, file: StateFile, seed: int = 0) -> int | None:
 def replayed(question: Question, model: Values) -> Found | None:
     """The state as the shipped rules see it, or None if they do not confirm it.
 
-    Confirmed means: the numbers lie in their domains, the choices of :func:`scheduler.decide` are unique and are those
-    the kind asks for, and the kind's condition holds on exact numbers.
+    Confirmed means: the numbers lie in their domains and within the size asked for, the choices of
+    :func:`scheduler.decide` are unique and are those the kind asks for, and the kind's condition holds on exact
+    numbers.
     """
     values = whole_values(question, model)
+    if question.max_size is not None and size(question, values) > question.max_size:
+        return None
     rules = _settings(question, model)
     try:
         file = state_file(question, values, rules[0].label)

@@ -7,6 +7,7 @@ looked for in the current folder too.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -14,7 +15,6 @@ import inspect
 import os
 import random
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -22,6 +22,8 @@ from typing import Any
 import z3
 
 from proofs.ops import Z3
+from proofs.search.guarding import EXPECTED, readable, told
+from proofs.search.situation import NotFixed, recalled_at_start
 from scheduler.errors import BadInput
 from scheduler.indicators import indicators_of
 from scheduler.policies.catalogue import CATALOGUE
@@ -35,22 +37,9 @@ from scheduler.state import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, ClusterState, Re
 ALIASES = {"product": "lmetric", "line": "linear:form=p_token"}
 _OPTIONAL = (*(name for name in OPTIONAL_COLUMNS if name != "updated_s"), "expected_output_tokens")
 _OF_THE_REQUEST = ("prompt_tokens", "block_tokens", "expected_output_tokens")
-_EXPECTED = "plain arithmetic over the operations that it is handed"
 _KEY_FORM = "a key function f(ops, x, aggregates, knobs) or f(ops, x), whose least value wins"
 #: Time for asking whether a key tells instances apart [ms].
 _APART_MS = 1000
-#: What goes wrong when a rule does to a term what only a number can do.
-_UNREADABLE = (
-    TypeError,
-    AttributeError,
-    NameError,
-    LookupError,
-    ValueError,
-    ArithmeticError,
-    AssertionError,
-    NotImplementedError,
-    z3.Z3Exception,
-)
 
 
 def rule_named(text: str) -> Policy:
@@ -70,11 +59,6 @@ def rule_named(text: str) -> Policy:
     else:
         found = _own(name, tail)
     return checked(found)
-
-
-def is_shipped(policy: Policy) -> bool:
-    """True for a rule of the catalogue, False for one of your own."""
-    return CATALOGUE.get(policy.rule.name) is policy.rule
 
 
 def _own(module: str, tail: str) -> Policy:
@@ -137,8 +121,8 @@ def _loaded(module: str, function: str) -> Any:
         raise BadInput(
             "rule", f"{module}:{function}", "a rule of the catalogue or module:function", str(fault)
         ) from None
-    except Exception as fault:  # noqa: BLE001 - whatever a stranger's module raises when it is run
-        raise BadInput("rule", f"{module}:{function}", "a module that can be imported", _told(fault)) from None
+    except (Exception, SystemExit) as fault:  # noqa: BLE001 - whatever a stranger's module raises when it is run
+        raise BadInput("rule", f"{module}:{function}", "a module that can be imported", told(fault)) from None
     finally:
         if added:
             sys.path.remove(here)
@@ -146,10 +130,6 @@ def _loaded(module: str, function: str) -> Any:
     if not callable(value) and not isinstance(value, Rule | Policy):
         raise BadInput("rule", f"{module}:{function}", "a function or a Rule of that module")
     return value
-
-
-def _told(fault: BaseException) -> str:
-    return f"{type(fault).__name__}: {fault}"
 
 
 class _Noting:
@@ -182,10 +162,12 @@ def _terms(policy: Policy) -> list[Any]:
 
 def _reads(rule: Rule) -> tuple[str, ...]:
     greedy = Policy(Rule(rule.name, rule.summary, rule.source, rule.key, needs=_OPTIONAL))
-    _readable(greedy, lambda: source_of(greedy))  # first, because its messages name the mistake
+    with readable(greedy):
+        source_of(greedy)  # first, because its messages name the mistake
     noted: dict[str, None] = {}
     instances = [_Noting(x, noted) for x in _terms(greedy)]
-    _readable(greedy, lambda: read(greedy, Z3, instances))
+    with readable(greedy):
+        read(greedy, Z3, instances)
     return tuple(name for name in noted if name in _OPTIONAL)
 
 
@@ -200,14 +182,34 @@ def checked(policy: Policy) -> Policy:
     if policy.samples:
         raise BadInput("rule", policy.label, "a rule that takes the least key", f"{rule.name} draws by weight")
     if not rule.readable:
-        raise BadInput("rule", policy.label, _EXPECTED, "it says of itself that it is not")
+        raise BadInput("rule", policy.label, EXPECTED, "it says of itself that it is not")
     if rule.memory is not None:
-        start = rule.memory.start(2, policy.knobs)
-        request = Request(id=0, arrival_s=0.0, prompt_tokens=1)
-        rule.memory.recall(start, request, _NOBODY, policy.knobs, _NoDraw(rule.name))
-    _readable(policy, lambda: source_of(policy))
-    _readable(policy, lambda: _check_keys(policy, _terms(policy)))
+        with readable(policy, expected="a memory that can be asked"):
+            start = rule.memory.start(2, policy.knobs)
+            request = Request(id=0, arrival_s=0.0, prompt_tokens=1)
+            rule.memory.recall(start, request, _NOBODY, policy.knobs, _NoDraw(rule.name))
+    with readable(policy):
+        source_of(policy)
+    with readable(policy):
+        _check_keys(policy, _terms(policy))
     return policy
+
+
+def check_free(policy: Policy, name: str) -> None:
+    """Refuse a knob that may not vary: one that the rule, or its memory, treats as a plain number.
+
+    Args:
+        policy: the rule.
+        name: of its knob.
+
+    Raises:
+        BadInput: naming the knob and the line.
+    """
+    varied = Policy(policy.rule, {**policy.values, name: z3.Real(f"knob_{name}")})
+    with readable(policy, f"{policy.rule.name}:{name}", "a knob that is used in plain arithmetic only"):
+        read(varied, Z3, _terms(varied))
+        with contextlib.suppress(NotFixed):
+            recalled_at_start(varied, 2, 1)
 
 
 def _check_keys(policy: Policy, instances: Sequence[Any]) -> None:
@@ -247,24 +249,3 @@ class _NoDraw(random.Random):
 
     def random(self) -> float:
         raise BadInput("rule", self._rule, "a rule whose choice follows from the state", "this one draws")
-
-
-def _readable(policy: Policy, attempt: Callable[[], Any]) -> None:
-    try:
-        attempt()
-    except BadInput:
-        raise
-    except _UNREADABLE as fault:
-        frames = traceback.extract_tb(fault.__traceback__)
-        own = [f for f in frames if "/scheduler/ops" not in f.filename and "/z3/" not in f.filename]
-        place = own[-1] if own else frames[-1]
-        for frame in own:  # the rule's own line, not that of a library it called
-            if frame.filename == _file_of(policy.rule):
-                place = frame
-        where = f"{os.path.basename(place.filename)}:{place.lineno}: {place.line}"  # noqa: PTH119
-        raise BadInput(f"rule {policy.rule.name}", place.line or where, _EXPECTED, f"{where}; {fault}") from None
-
-
-def _file_of(rule: Rule) -> str:
-    code = getattr(inspect.unwrap(rule.key), "__code__", None)
-    return code.co_filename if code is not None else ""

@@ -15,6 +15,7 @@ from typing import Any
 from proofs.search.question import Question, Ranges
 from scheduler.indicators import Indicators, indicators_of
 from scheduler.ops import Number, Ops
+from scheduler.policies.catalogue import CATALOGUE
 from scheduler.policies.common import FULL_BLOCKS
 from scheduler.policies.rule import Policy
 from scheduler.state import REQUIRED_COLUMNS, ClusterState, Request
@@ -156,16 +157,19 @@ def indicators(
 def recalled_at_start(policy: Policy, count: int, full_block_tokens: Number) -> list[Mapping[str, Number]]:
     """What the rule's memory says of every instance before the first decision.
 
-    It is asked about three states that differ in everything; if it says the same of all, that is taken as constant.
+    A memory of the catalogue is asked about three states that differ in everything; if it says the same of all, it is
+    constant. Of any other memory three answers prove nothing.
 
     Raises:
-        NotFixed: if it depends on the state; then only the rule's own code can tell.
+        NotFixed: if it depends on the state, or is not of the catalogue; then only the rule's own code can tell.
     """
     memory = policy.rule.memory
     if memory is None:
         return [{}] * count
     if memory is FULL_BLOCKS:
         return [{"full_block_tokens": full_block_tokens}] * count
+    if all(rule.memory is not memory for rule in CATALOGUE.values()):
+        raise NotFixed(policy.rule.name)
     told = [_recall(policy, count, probe) for probe in (0, 1, 2)]
     if any(other != told[0] for other in told[1:]):
         raise NotFixed(policy.rule.name)

@@ -25,6 +25,8 @@ DROPPED_MAX = 5
 _FIRST_BOUND = 4
 #: Time for asking whether there is any state at all [s].
 _EXISTS_S = 3.0
+#: Least time for each region, where there is as much [s].
+_REGION_S = 10.0
 #: Time for each bound on the size [s].
 _BOUND_S = 5.0
 
@@ -39,6 +41,8 @@ class Progress:
         optimal: True if the first state is the best there is (proved).
         below: no state is as small as this or smaller (proved).
         undecided: True if the states are only the best of those that were looked at.
+        cheapest: True if in no state the choice costs as much as another instance of positive cost, or any for a
+            difference (proved).
         dropped: states of the solver that the shipped rules did not confirm.
     """
 
@@ -47,6 +51,7 @@ class Progress:
     optimal: bool = False
     below: int = 0
     undecided: bool = False
+    cheapest: bool = False
     dropped: int = 0
     bound: Fraction | None = None
     interrupted: bool = False
@@ -149,7 +154,7 @@ def diverse(budget: Budget, question: Question, progress: Progress) -> None:
     while len(kept) < question.count:
         one = Progress()
         try:
-            smallest(budget.part(1 / (question.count - len(kept))), question, one, _again(question, blocked))
+            _region(budget, question, one, _again(question, blocked), question.count - len(kept))
         except Interrupted:
             progress.states = kept + one.states
             raise
@@ -162,6 +167,14 @@ def diverse(budget: Budget, question: Question, progress: Progress) -> None:
         kept += one.states
         blocked.append((one.states[0].chosen, one.states[0].other, one.states[0].regions))
         progress.states, progress.optimal = list(kept), optimal
+
+
+def _region(budget: Budget, question: Question, one: Progress, extra: Sequence[Any], left: int) -> None:
+    """The smallest state of one more region of ``left``: a share of the time, and all of it if that does not do."""
+    share = max(1 / left, min(1.0, _REGION_S / max(budget.left_s(), _REGION_S)))
+    smallest(budget.part(share), question, one, extra)
+    if not one.states and not one.none and share < 1 and budget.left_s() > 0:
+        smallest(budget, question, one, extra)
 
 
 def _again(question: Question, blocked: Sequence[Any]) -> list[Any]:

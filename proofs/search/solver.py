@@ -18,6 +18,7 @@ import z3
 from proofs.ops import Z3
 from proofs.proving import value_of
 from proofs.search.conditions import Reading, read_rules
+from proofs.search.knobs import scale_of
 from proofs.search.question import FreeKnob, Question
 from proofs.search.situation import Situation, Variable, consistent, situation, size, variables
 from proofs.terms import number
@@ -84,7 +85,7 @@ class Terms:
     Args:
         values: the whole number behind each quantity, by name of the variable (and knobs that are free).
         given: ranges and what belongs together.
-        size: tokens, requests and blocks in total; None for relaxed states.
+        size: tokens, requests and blocks in total; at most ``max_size`` of the question.
         reading: the rules read on it.
         question: whose state it is.
         names: the variables of the state, without knobs and without the true state of ``noise``.
@@ -115,7 +116,9 @@ def terms_of(question: Question, *, whole: bool = True) -> Terms:
         values = {**values, **{f"true_{v.name}": true_values[v.name] for v in moved}}
     settings, knobs = _settings(question, given, whole)
     reading = read_rules(Z3, question, seen, settings=settings, truth=truth)
-    total = z3.Sum([_counted(values[v.name], v) for v in names if v.counted]) if whole else None
+    total = z3.Sum([_counted(values[v.name], v) for v in names if v.counted])
+    if question.max_size is not None:
+        given.append(total <= question.max_size)
     return Terms({**values, **knobs}, given, total, reading, question, names, whole)
 
 
@@ -168,15 +171,11 @@ def _settings(question: Question, given: list[Any], whole: bool) -> tuple[list[P
         if free.every:
             ends += [(free, free.low), (free, free.high)]
             continue
-        domain = next(knob.domain for knob in rule.rule.knobs if knob.name == free.name)
-        integer = domain is not None and domain.integer
-        # A real knob is searched in thousandths, so that it can be written down.
-        term = _term(f"knob_{free.name}", whole)
-        scale = 1 if integer else 1000
+        term, scale = _term(f"knob_{free.name}", whole), scale_of(question, free)
         given += [term >= number(Fraction(repr(free.low)) * scale), term <= number(Fraction(repr(free.high)) * scale)]
         knobs[f"knob_{free.name}"] = term
         real = z3.ToReal(term) if whole else term
-        rule = Policy(rule.rule, {**rule.values, free.name: real if integer else real / scale})
+        rule = Policy(rule.rule, {**rule.values, free.name: real if scale == 1 else real / scale})
     if not ends:
         return [rule], knobs
     return [Policy(rule.rule, {**rule.values, free.name: value}) for free, value in ends], knobs

@@ -14,11 +14,13 @@ from typing import Any
 import z3
 
 from proofs.search.conditions import Reading, all_of, any_of, dominates, is_idle, takes
+from proofs.search.guarding import running
 from proofs.search.origin import model_of
 from proofs.search.question import Found, Question
 from proofs.search.replaying import choice, exact_reading, whole_values
 from proofs.search.situation import NotFixed, state_file
-from proofs.search.solver import Budget, Reply, Terms, ask, terms_of
+from proofs.search.solver import Budget, Interrupted, Reply, Terms, ask, terms_of
+from scheduler.formulas import noise_factor
 from scheduler.state_json import StateFile
 
 _FIRST = 1
@@ -43,7 +45,7 @@ def _safe_at(question: Question, r: Reading, found: Found, index: int) -> Any:
         taken += [is_idle(cold), cold.hit_tokens <= 0, index == found.other]
     elif question.kind == "noise":
         eps = Fraction(repr(question.eps))
-        factor = ((1 + eps) / (1 - eps)) ** 2
+        factor = noise_factor(eps, eps)
         parts, times = factor.denominator, factor.numerator
         taken += [parts * keys[other][0] > times * keys[index][0] for other in others]
     speeds = [x.prefill_s_per_token for x in r.instances]
@@ -59,7 +61,13 @@ def safe_twin(budget: Budget, question: Question, found: Found) -> StateFile | N
 
     Raises:
         Interrupted: by the user.
+        BadInput: if a rule of one's own cannot be run.
     """
+    with running(question.policies, passing=(Interrupted,)):
+        return _nearest(budget, question, found)
+
+
+def _nearest(budget: Budget, question: Question, found: Found) -> StateFile | None:
     fixed = _fixed(question, found)
     try:
         terms = terms_of(fixed)
@@ -87,8 +95,8 @@ def safe_twin(budget: Budget, question: Question, found: Found) -> StateFile | N
 
 
 def _fixed(question: Question, found: Found) -> Question:
-    """The question with the knobs of the state that was found, and without the true state of ``noise``."""
-    return dataclasses.replace(question, rule=found.rule, free=(), objective="smallest", min_regret=None)
+    """The question with the knobs of the state that was found, without limits on its size and regret."""
+    return dataclasses.replace(question, rule=found.rule, free=(), objective="smallest", min_regret=None, max_size=None)
 
 
 def _apart(term: Any, value: int) -> Any:

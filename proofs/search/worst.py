@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import combinations, product
+from math import isqrt
 from typing import Any
 
 from proofs.ops import Z3
@@ -21,6 +22,7 @@ from proofs.search.replaying import exact_reading, replayed
 from proofs.search.situation import Variable, variables
 from proofs.search.smallest import Progress, confirmed, smallest
 from proofs.search.solver import Budget, Reply, Terms, ask, terms_of
+from proofs.search.telling import short
 
 #: The real bound is brought this close, as a factor.
 _CLOSE = Fraction(101, 100)
@@ -28,6 +30,8 @@ _CLOSE_WHOLE = Fraction(100_001, 100_000)
 _TRIES = 60
 _MISSES_MAX = 3
 _CEILING = Fraction(10) ** 15
+#: Products above are not formed in floats.
+_FLOATS = Fraction(10) ** 300
 #: Quantities that are free together while the others are held: most rules are then linear.
 GROUPS = (
     ("queued_", "hit_", "context_", "kv_", "active_", "added_"),
@@ -67,8 +71,11 @@ def worst(budget: Budget, question: Question, progress: Progress) -> None:
     start = Progress()
     smallest(budget.part(0.1), question, start)  # a state to climb from, and for an interrupt to find
     progress.states, progress.dropped = start.states, start.dropped
-    hint, progress.bound = _real_bound(budget.part(0.3), relaxed, low, progress)
+    progress.none = start.none
     if progress.none:
+        return
+    hint, progress.bound = _real_bound(budget.part(0.3), relaxed, low, progress)
+    if progress.cheapest:
         return
     for held in _starts(whole, hint):
         _push(budget.part(0.3), whole, held, low, progress)
@@ -79,7 +86,7 @@ def worst(budget: Budget, question: Question, progress: Progress) -> None:
         _climb(budget.part(0.3), question, progress)
         if progress.states[0].regret == before:
             break
-    if progress.states:
+    if progress.states and progress.states[0].regret is not None:
         _finish(budget, relaxed, whole, progress)
 
 
@@ -89,7 +96,7 @@ def _real_bound(
     """The best hint where to look, and a bound that is proved; None where the solver does not know."""
     reply = ask(budget, relaxed, [at_least(relaxed, low)])
     if reply is Reply.NONE:
-        progress.none = True
+        progress.cheapest = True
     if isinstance(reply, Reply):
         return None, None
     hint, high, bound, misses = reply, None, max(low, Fraction(1)), 0
@@ -99,7 +106,7 @@ def _real_bound(
         middle = bound * 8 if high is None else _between(bound, high)
         if middle > _CEILING:
             break
-        budget.tell(f"real numbers: is a regret of {float(middle):.4g} possible?")
+        budget.tell(f"real numbers: is a regret of {short(middle, 4)} possible?")
         reply = ask(budget, relaxed, [at_least(relaxed, middle)], limit_s=2)
         if reply is Reply.UNKNOWN:
             misses += 1
@@ -116,8 +123,10 @@ def _real_bound(
 
 def _between(low: Fraction, high: Fraction) -> Fraction:
     """About the geometric mean, with few digits so that the solver's numbers stay short."""
-    mean = (float(low) * float(high)) ** 0.5
-    rounded = Fraction(f"{mean:.6g}")
+    if low * high > _FLOATS:
+        rounded = Fraction(isqrt(int(low * high)))
+    else:
+        rounded = Fraction(f"{(float(low) * float(high)) ** 0.5:.6g}")
     return rounded if low < rounded < high else (low + high) / 2
 
 
@@ -129,7 +138,7 @@ def _push(budget: Budget, whole: Terms, held: Sequence[Any], low: Fraction, prog
         if best is not None and high is not None and high <= best * _CLOSE_WHOLE:
             return
         goal = low if best is None else 2 * best + 1 if high is None else _between(max(best, Fraction(1)), high)
-        budget.tell(f"whole numbers: is a regret of {float(goal):.4g} possible?")
+        budget.tell(f"whole numbers: is a regret of {short(goal, 4)} possible?")
         reply = confirmed(budget, whole, [at_least(whole, goal), *held], progress, limit_s=2)
         if isinstance(reply, Found):
             if not _keep(progress, reply):
@@ -171,7 +180,7 @@ def _climb(budget: Budget, question: Question, progress: Progress) -> None:
     moved = True
     while moved and budget.left_s() > 0:
         moved = False
-        budget.tell(f"climbing from a regret of {float(progress.states[0].regret or 0):.4g}")
+        budget.tell(f"climbing from a regret of {short(progress.states[0].regret or Fraction(0), 4)}")
         for move in _moves(names, values):
             trial = {**values, **move}
             if exact_reading(question, trial) is None:
@@ -199,7 +208,7 @@ def _finish(budget: Budget, relaxed: Terms, whole: Terms, progress: Progress) ->
     """Ask for strictly more than the best state has; if there is none, it is optimal."""
     best = progress.states[0].regret
     assert best is not None
-    budget.tell(f"is more than {float(best):.4g} possible?")
+    budget.tell(f"is more than {short(best, 4)} possible?")
     for terms, share in ((relaxed, 0.5), (whole, 1.0)):
         if ask(budget.part(share), terms, [at_least(terms, best, strictly=True)], limit_s=15) is Reply.NONE:
             progress.optimal, progress.bound = True, best

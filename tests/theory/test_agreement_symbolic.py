@@ -127,3 +127,16 @@ def test_the_solver_knows_what_sympy_assumes_of_symbols() -> None:
     assert solver.implies(low <= high)
     assert not solver.implies(low < high)
     assert Solver([sp.Ne(low, high)]).implies(low < high)
+
+
+def test_the_solver_knows_which_symbols_are_whole() -> None:
+    i, even, odd = sp.Symbol("i", integer=True), sp.Symbol("e", even=True), sp.Symbol("o", odd=True)
+    part = sp.Symbol("f", integer=False, real=True)
+    assert Solver([i > 1, i < 3]).implies(sp.Eq(i, 2))
+    assert Solver([even > 0]).implies(even >= 2)
+    assert Solver([odd > 1]).implies(odd >= 3)
+    assert Solver([part >= 1]).implies(part > 1)
+    assert not Solver([P1 > 1]).implies(P1 >= 2)
+    with pytest.raises(BadInput, match="assuming: expected assumptions that can hold together"):
+        divergence([(i, 1), (3, 2)], assuming=[i > 1, i < 2])
+    assert divergence([(i, 1), (3, 2)], assuming=[i > 1, i < 3]).candidates[0].possible

@@ -197,6 +197,10 @@ def test_an_answer_can_be_read() -> None:
         ({"a": (1.5, [0])}, 2, "classes['a'].share"),
         ({"a": (0.5, [2])}, 2, "classes['a'].holders"),
         ({"a": 0.5}, 2, "classes['a']"),
+        ({"a": (0.5, 1)}, 2, "classes['a'].holders"),
+        ({1: (0.5, [0])}, 2, "classes"),
+        (2, 8, "classes"),
+        ({"a": (0.5, [0])}, 5000, "instance_count"),
         ({"a": (0.7, [0]), "b": (0.7, [1])}, 2, "classes"),
     ],
 )

@@ -106,6 +106,32 @@ def test_the_pieces_of_a_range_are_what_the_line_takes(pairs: Pairs, one: Fracti
     assert found.comparison.instances == tuple(sorted({index for piece in pieces for index in piece.instances}))
 
 
+@given(clusters(1, 12), st.integers(0, 10**6), st.integers(0, 10**6))
+def test_the_single_weights_of_a_range_are_what_the_line_takes(pairs: Pairs, one: int, other: int) -> None:
+    found = divergence(pairs)
+    ends = [Fraction(0), *(stretch.low for stretch in found.stretches)]
+    low, high = sorted((Fraction(ends[one % len(ends)]), Fraction(ends[other % len(ends)])))
+    pieces = found.compare(rate=(low, high)).pieces
+    assert (pieces[0].low, pieces[-1].high) == (low, high)
+    for rate in (end for end in ends if low <= end <= high):
+        at = next(piece for piece in pieces if piece.low == rate == piece.high or piece.low <= rate < piece.high)
+        assert at.instances == found.line_takes(rate)
+
+
+def test_a_range_looks_at_all_instances_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Fraction | int] = []
+
+    def counted(points: Sequence[Point], rate: Fraction | int) -> tuple[int, ...]:
+        calls.append(rate)
+        return least_on_line(points, rate)
+
+    monkeypatch.setattr("theory.verdict.least_on_line", counted)
+    found = divergence([(i * i + 1, 64 - i) for i in range(64)], weight=(0.3, 1))
+    assert found.comparison is not None
+    assert len(found.comparison.pieces) == 127
+    assert len(calls) <= 1
+
+
 @given(situations(1, 8, loose=True))
 def test_a_state_and_its_pairs_tell_the_same(drawn: Drawn) -> None:
     found, decision = divergence(*drawn), decide(policy("lmetric"), *drawn)[0]

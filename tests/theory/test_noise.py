@@ -63,6 +63,8 @@ def test_without_noise_only_the_order_counts() -> None:
         ({"state": [(1, 1)], "batch_error": -0.1}, "batch_error"),
         ({"state": [(1, 1)], "token_error": 0.1, "tokens": 3}, "give one kind of errors"),
         ({"state": [(1, 1)], "requests": -1}, "requests"),
+        ({"state": [(0.5, 2), (0.6, 2)], "tokens": 0.2}, r"instances\[0\].p_token: expected a number >= 1"),
+        ({"state": [(3, 1), (3, 0.5)], "requests": 0}, r"instances\[1\].batch_size: expected a number >= 1"),
         ({"state": [(sp.Symbol("P"), 1)]}, "argprod derive noise_margin"),
     ],
 )
