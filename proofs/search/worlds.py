@@ -5,12 +5,13 @@ Instances are a list, as in the scalar world; each of their values is a NumPy ar
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from scheduler.ops import Column, Number, Ops
+from scheduler.ops import ARRAY, Column, Number
 
 
 def _least(column: Column) -> Number:
@@ -33,21 +34,5 @@ def _each(function: Any, instances: Any) -> Column:
     return [function(x) for x in instances]
 
 
-STATES = Ops(
-    name="states",
-    eq=np.equal,
-    and_=np.logical_and,
-    or_=np.logical_or,
-    not_=np.logical_not,
-    where=np.where,
-    max_=np.maximum,
-    min_=np.minimum,
-    floor=np.floor,
-    log=np.log,
-    each=_each,
-    least=_least,
-    most=_most,
-    total=_total,
-    count=_count,
-    size=len,
-)
+#: As the world of arrays, but instances are a list and reducing them is done element by element.
+STATES = replace(ARRAY, name="states", each=_each, least=_least, most=_most, total=_total, count=_count, size=len)
