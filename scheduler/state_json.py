@@ -21,29 +21,12 @@ import msgspec
 from scheduler.domains import INSTANCE_DOMAINS, REQUEST_DOMAINS, TIME_DOMAIN, Domain
 from scheduler.errors import BadInput, unknown_name
 from scheduler.state import REQUIRED_COLUMNS, ClusterState, Request, checked_hits
+from scheduler.traffic import ClassTraffic
 
 _SHARE = Domain(0, 1, unit="share of the traffic", typical_high=1)
 _WINDOW = Domain(0, 2**40, integer=True, unit="request")
 _REQUEST_FIELDS = {"prompt_tokens", "expected_output_tokens", "block_tokens", "class"}
 _TRAFFIC_FIELDS = {"class", "share", "work_share", "window_requests", "holders"}
-
-
-class ClassTraffic(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one prefix class.
-
-    Args:
-        name: of the class.
-        share: its share of the requests.
-        work_share: its share of the work, or None.
-        window_requests: over how many requests the shares were counted, or None.
-        holders: indices of the instances that hold its prefix.
-    """
-
-    name: str
-    share: float
-    work_share: float | None = None
-    window_requests: int | None = None
-    holders: tuple[int, ...] = ()
 
 
 class StateFile(msgspec.Struct, frozen=True, kw_only=True):
