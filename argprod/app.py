@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 import argprod
+from argprod.census_command import census_command
 from argprod.claims_command import claims_command
 from argprod.demo_command import demo_command
 from argprod.derive_command import derive_command
+from argprod.detect_command import detect_command
 from argprod.policies_command import policies_command, workloads_command
 from argprod.prove_command import prove_command
 from argprod.replay_command import replay_command
@@ -28,10 +30,12 @@ app = typer.Typer(
 app.command("demo", short_help="Six rules on a generated chat workload.")(demo_command)
 app.command("replay", short_help="A trace or workload under several rules.")(replay_command)
 app.command("tune", short_help="Sweep the knobs of a rule.")(tune_command)
+app.command("census", short_help="Where weighted lines differ, and its cost.")(census_command)
 app.command("claims", short_help="What is claimed of routing, and how we know.")(claims_command)
 app.command("derive", short_help="A claim's closed form, step by step.")(derive_command)
 app.command("prove", short_help="A claim's theorems, by Z3.")(prove_command)
 app.command("search", short_help="States in which a rule goes wrong.")(search_command)
+app.command("detect", short_help="What is wrong with a state, before routing.")(detect_command)
 app.command("policies", short_help="The routing rules, their knobs and sources.")(policies_command)
 app.command("workloads", short_help="The generated workloads.")(workloads_command)
 

@@ -12,10 +12,12 @@ import typer
 from replay.experiment import Plan
 from replay.sim.cluster import roofline_cluster
 from replay.sim.cost_model import GPUS, MODELS
+from replay.sim.router_decider import Routing
 from replay.sources import SourceInfo, open_source
 from scheduler.accounting import Level
 from scheduler.domains import TIME_DOMAIN, Domain
 from scheduler.errors import BadInput, unknown_name
+from scheduler.mitigation import read_mode
 from scheduler.policies.catalogue import policy as read_policy
 from scheduler.state import Request
 
@@ -45,6 +47,24 @@ BatchTokens = Annotated[int, typer.Option(help="Tokens one step may process (chu
 MaxBatch = Annotated[int, typer.Option(help="Requests an instance admits at once.")]
 ContextLimit = Annotated[int | None, typer.Option(help="Reject requests longer than this [token].")]
 UntilS = Annotated[float | None, typer.Option("--until-s", help="Cut the run off at this time [s].")]
+Mitigations = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mitigation",
+        help="What the router does about findings; may be given again, each policy runs with each. none: nothing. "
+        "filter: sends a confirmed hot class off its holders while that does not raise the largest batch. replicate: "
+        "gives it the copies that its share asks for. offset: decides by least harm, decode counted, whatever is "
+        "found. probe_cold: gives a starved instance its fair share. auto: floors collapsed scores, avoids silent "
+        "instances, replicates, probes. With one of these the detector looks at the runs with none, too. "
+        "Default: none, the rule alone.",
+        show_default=False,
+    ),
+]
+Routers = Annotated[int, typer.Option(help="Routers that share the cluster; requests go to them in turn.")]
+SyncS = Annotated[float, typer.Option("--sync-s", help="How late a router learns what another one did [s].")]
+Findings = Annotated[
+    bool, typer.Option("--findings", help="Let the detector look at every decision, without a mitigation too.")
+]
 FormatName = Annotated[
     str | None, typer.Option("--format", help="Trace format: argprod, bailian or mooncake; default: detected.")
 ]
@@ -136,6 +156,32 @@ class ClusterOptions:
     context_limit: int | None = None
 
 
+@dataclass(frozen=True)
+class RouterOptions:
+    """What the command line says about routers and mitigation; kept as given, for settings and provenance."""
+
+    mitigations: tuple[str, ...] = ("none",)
+    routers: int = 1
+    sync_s: float = 0.0
+    findings: bool = False
+
+    def routing(self) -> Routing | None:
+        """How the shipped router is used also where there is no mitigation; None: not at all.
+
+        Raises:
+            BadInput: naming the option, the value and the domain.
+        """
+        for place, name in enumerate(self.mitigations):
+            read_mode(name)
+            if name in self.mitigations[:place]:
+                raise BadInput("--mitigation", name, "each mitigation once")
+        if self.routers == 1 and self.sync_s:
+            raise BadInput("--sync-s", self.sync_s, "0 with one router", "--routers 2")
+        routing = Routing("none", self.routers, self.sync_s)
+        compared = any(name != "none" for name in self.mitigations)  # what is found without it, too
+        return routing if self.findings or compared or self.routers > 1 else None
+
+
 def read_plan(
     policies: Sequence[str],
     seeds: int,
@@ -143,12 +189,14 @@ def read_plan(
     until_s: float | None = None,
     jobs: int = 1,
     watched: bool = False,
+    router: RouterOptions | None = None,
 ) -> Plan:
     """Check everything the command line said about a run and put it into a plan.
 
     Raises:
         BadInput: naming the option, the value and the domain.
     """
+    router = RouterOptions() if router is None else router
     levels = {level.value: level for level in Level}
     if cluster.level not in levels:
         raise unknown_name("--level", cluster.level, levels)
@@ -188,6 +236,8 @@ def read_plan(
         closed_loop=True,
         until_s=until_s,
         watched=watched,
+        mitigations=router.mitigations,
+        routing=router.routing(),
     )
 
 

@@ -22,7 +22,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 import argprod
 from argprod import options as opt
 from argprod.tables import LEGEND, SPREAD_LEGEND, replay_table
-from replay.experiment import Plan, ReplayResult, Run, disagreement_of, run_all
+from argprod.watch_table import watch_table
+from replay.experiment import Plan, ReplayResult, Run, disagreement_of, label_of, run_all
 from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN
 from replay.sources import SourceInfo
 from scheduler.errors import BadInput
@@ -50,6 +51,10 @@ def replay_command(
     max_batch: opt.MaxBatch = 256,
     context_limit: opt.ContextLimit = None,
     until_s: opt.UntilS = None,
+    mitigation: opt.Mitigations = None,
+    routers: opt.Routers = 1,
+    sync_s: opt.SyncS = 0.0,
+    findings: opt.Findings = False,
     format_name: opt.FormatName = None,
     on_bad_line: opt.OnBadLine = "fail",
     from_s: opt.FromS = 0.0,
@@ -77,10 +82,11 @@ def replay_command(
         delay_s,
         context_limit,
     )
-    plan = opt.read_plan(policies, seeds, cluster, until_s, jobs, watched=report is not None)
+    router = opt.RouterOptions(tuple(mitigation or ("none",)), routers, sync_s, findings)
+    plan = opt.read_plan(policies, seeds, cluster, until_s, jobs, watched=report is not None, router=router)
     chosen = opt.SourceOptions(source, format_name, on_bad_line, rate_scale, from_s, to_s, limit, closed_loop)
     check_outputs(None if json_out is not None and str(json_out) == "-" else json_out, report)
-    replay_and_show(chosen, plan, cluster, jobs=jobs, json_out=json_out, report=report)
+    replay_and_show(chosen, plan, cluster, router, jobs=jobs, json_out=json_out, report=report)
 
 
 def check_outputs(*paths: Path | None) -> None:
@@ -100,6 +106,7 @@ def replay_and_show(
     chosen: opt.SourceOptions,
     plan: Plan,
     cluster: opt.ClusterOptions,
+    router: opt.RouterOptions | None = None,
     *,
     jobs: int = 1,
     json_out: Path | None = None,
@@ -119,9 +126,12 @@ def replay_and_show(
         wall_s = time.perf_counter() - started
         console.print(replay_table(runs, title_of(chosen, cluster), console.width))
         console.print(LEGEND + (SPREAD_LEGEND if len(plan.seeds) > 1 else ""))
+        watch = watch_table(runs)
+        if watch is not None:
+            console.print(watch)
         tell_lost(console, runs)
         console.print(f"{sum(run.summary.requests for run in runs)} requests in {wall_s:.1f} s of wall time")
-    settings = settings_of(chosen, plan, cluster)
+    settings = settings_of(chosen, plan, cluster, router)
     settings["interrupted"] = interrupted
     if report is not None and runs:  # before the JSON, so that a disk that is full loses one of them at most
         from argprod.report import report_input, write_report
@@ -134,7 +144,7 @@ def replay_and_show(
                 info,
                 requests,
                 settings,
-                disagreement=disagreement_of(runs, plan),
+                disagreement=disagreement_of(runs, plan) if any(run.disagreement for run in runs) else None,
                 date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
                 command=shlex.join(["argprod", *sys.argv[1:]]),
             ),
@@ -143,7 +153,9 @@ def replay_and_show(
     if json_out is not None and runs:
         write_json(json_out, opt.trace_facts_of(info, requests), settings, runs)
     if interrupted:
-        console.print(f"interrupted: {len(runs)} of {len(plan.policies) * len(plan.seeds)} runs kept")
+        console.print(
+            f"interrupted: {len(runs)} of {len(plan.policies) * len(plan.mitigations) * len(plan.seeds)} runs kept"
+        )
         raise typer.Exit(130)
 
 
@@ -177,8 +189,13 @@ def tell_source(console: Console, info: SourceInfo, requests: Sequence[Request],
     console.print(f"{escape(info.name)}: {len(requests)} requests over {span_s:.0f} s{skipped}", soft_wrap=True)
     if info.kind == "trace" and len(plan.seeds) > 1:
         console.print("A trace is the same for every seed: seeds change only draws and random ties.")
+    mitigations = len(plan.mitigations)
+    parts = [f"policies: {len(plan.policies)}", f"seeds: {len(plan.seeds)}"]
+    if mitigations > 1:
+        parts.insert(1, f"mitigations: {mitigations}")
     console.print(
-        f"policies: {len(plan.policies)}, seeds: {len(plan.seeds)}, instances: {len(plan.cluster)}, "
+        f"runs: {len(plan.policies) * mitigations * len(plan.seeds)} ({', '.join(parts)}), "
+        f"instances: {len(plan.cluster)}, "
         f"what the router sees: {plan.cluster.level.value}"
     )
 
@@ -187,7 +204,12 @@ def _run_with_progress(
     console: Console, plan: Plan, requests_of: Any, first: Sequence[Request], jobs: int
 ) -> tuple[list[Run], bool]:
     runs: list[Run] = []
-    names = [text for _ in plan.seeds for text in plan.policies]
+    names = [
+        label_of(read_policy(text), mitigation)
+        for _ in plan.seeds
+        for text in plan.policies
+        for mitigation in plan.mitigations
+    ]
     columns = (SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
         task = bars.add_task("replaying", total=len(first) * len(names))
@@ -203,7 +225,9 @@ def _run_with_progress(
     return runs, False
 
 
-def settings_of(chosen: opt.SourceOptions, plan: Plan, cluster: opt.ClusterOptions) -> dict[str, Any]:
+def settings_of(
+    chosen: opt.SourceOptions, plan: Plan, cluster: opt.ClusterOptions, router: opt.RouterOptions | None = None
+) -> dict[str, Any]:
     """Everything needed to repeat the run."""
     return {
         "argprod": argprod.__version__,
@@ -214,7 +238,7 @@ def settings_of(chosen: opt.SourceOptions, plan: Plan, cluster: opt.ClusterOptio
         "step_time": asdict(plan.cluster.step_times[0]),
         "seeds": list(plan.seeds),
         "until_s": plan.until_s,
-        "mitigation": "none",
+        "router": asdict(router or opt.RouterOptions()),
         "objective": {
             "ttft_base_s": TTFT_BASE_S,
             "ttft_s_per_prompt_token": TTFT_S_PER_PROMPT_TOKEN,

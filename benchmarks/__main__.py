@@ -5,15 +5,36 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import decision, divergence, herding, marginal_delay, search, simulator
+from benchmarks import (
+    census,
+    decision,
+    detector_quality,
+    divergence,
+    fault_hour,
+    herding,
+    index_memory,
+    least_harm,
+    marginal_delay,
+    mitigation,
+    readers,
+    search,
+    simulator,
+)
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "simulator": simulator.run,
     "decision": decision.run,
+    "readers": readers.run,
     "divergence": divergence.run,
     "search": search.run,
     "marginal_delay": marginal_delay.run,
     "herding": herding.run,
+    "least_harm": least_harm.run,
+    "mitigation": mitigation.run,
+    "detector_quality": detector_quality.run,
+    "index_memory": index_memory.run,
+    "census": census.run,
+    "fault_hour": fault_hour.run,
 }
 
 for name in sys.argv[1:] or BENCHMARKS:

@@ -1,78 +1,96 @@
-"""Cost of one decision: the compiled rule against the two readers it is compiled from, in one process, in turns."""
+"""One decision of the router against the decision of ai-dynamo-runtime, in turns, each in a process of its own.
+
+``python -m benchmarks.decision --json`` prints the result as one JSON object; without it, a table. Dynamo is timed in
+``SelectionService.select``: one decision with ready hashes over an index fed by KV events, nothing booked. Times of the
+router are of ``Router.route`` with everything in it: lookup, decision, detection, mitigation, booking, log; ``miss_us``
+is the same for a prompt that is cached nowhere, ``lookup_miss_us`` the lookup alone. ``with_step_times``: the router
+knows engine times, and so asks the findings that need them.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-import random
-import timeit
-from collections.abc import Callable
+import json
+import statistics
+import sys
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+from benchmarks.measure import ROOT, in_process, machine, peer_environment, save, shown, spread
 
-from benchmarks.measure import machine, save, shown, spread
-from scheduler.indicators import indicators_of
-from scheduler.ops import ARRAY, SCALAR
-from scheduler.policies.catalogue import policy
-from scheduler.policies.choosing import Chooser, observe
-from scheduler.policies.reading import best, read
-from scheduler.policies.rule import Policy
-from scheduler.state import REQUIRED_COLUMNS, ClusterState, Request
-
-ROUNDS = 9
-REQUEST = Request(id=0, arrival_s=0.0, prompt_tokens=6000)
+ROUNDS = 5
+SIZES = (16, 64)
+#: First of the ports on the loopback interface that the peer's feed binds; one a worker, another range each round.
+FIRST_PORT = 23_000
 
 
-def state_of(instances: int) -> ClusterState:
-    """A busy cluster, the same one each time."""
-    rng = random.Random(0)
-    return ClusterState(
-        ids=tuple(map(str, range(instances))),
-        running=tuple(rng.randrange(30) for _ in range(instances)),
-        waiting=tuple(rng.randrange(4) for _ in range(instances)),
-        queued_prefill_tokens=tuple(rng.randrange(20_000) for _ in range(instances)),
-        hit_tokens=tuple(512 * rng.randrange(11) for _ in range(instances)),
-    )
+def quantiles(times_us: Sequence[float]) -> dict[str, float]:
+    """Median and 99th percentile [us]."""
+    cuts = statistics.quantiles(times_us, n=100)
+    return {"p50": cuts[49], "p99": cuts[98]}
 
 
-def readers(chosen: Policy, state: ClusterState) -> dict[str, Callable[[], Any]]:
-    """Three ways from a state to an index."""
-    chooser = Chooser(chosen, len(state), random.Random(0))
-
-    def by_numbers() -> int:
-        return best(*read(chosen, SCALAR, observe(state, REQUEST, {})))[0]
-
-    def by_arrays() -> int:
-        columns: dict[str, Any] = {name: np.asarray(getattr(state, name)) for name in REQUIRED_COLUMNS}
-        return best(*read(chosen, ARRAY, indicators_of(ARRAY, prompt_tokens=REQUEST.prompt_tokens, **columns)))[0]
-
-    return {"compiled": lambda: chooser.choose(state, REQUEST), "numbers": by_numbers, "arrays": by_arrays}
+def measure(progress: Any = None) -> dict[str, Any]:
+    """All turns; times of all rounds pooled, the ratio by round."""
+    peer = peer_environment("dynamo")
+    hits: dict[int, list[float]] = {size: [] for size in SIZES}
+    misses: dict[int, list[float]] = {size: [] for size in SIZES}
+    selects: dict[int, list[float]] = {size: [] for size in SIZES}
+    ratios: dict[int, list[float]] = {size: [] for size in SIZES}
+    timed: dict[int, list[float]] = {size: [] for size in SIZES}
+    lookups: list[float] = []
+    unsafe: list[float] = []
+    for turn in range(ROUNDS):
+        for size in SIZES:
+            if progress is not None:
+                progress(f"round {turn + 1} of {ROUNDS}, {size} instances")
+            ours = in_process(sys.executable, "benchmarks/turn_route.py", str(size))
+            with_times = in_process(sys.executable, "benchmarks/turn_route.py", str(size), "timed")
+            timed[size] += with_times["hit_us"]
+            lookups.append(ours["lookup_miss_us"])
+            unsafe.append(ours["unsafe"])
+            port = FIRST_PORT + 2000 * turn + 100 * SIZES.index(size)
+            theirs = in_process(peer, "benchmarks/turn_dynamo_select.py", str(size), str(port))
+            assert theirs["hits"] == theirs["asked"], "the peer's index was not fed"
+            hits[size] += ours["hit_us"]
+            misses[size] += ours["miss_us"]
+            selects[size] += theirs["select_us"]
+            ratios[size].append(statistics.median(theirs["select_us"]) / statistics.median(ours["hit_us"]))
+    detect = in_process(sys.executable, "benchmarks/turn_detect.py")["detect_us"]
+    memory = json.loads((ROOT / "benchmarks" / "results" / "index_memory.json").read_text())
+    return {
+        "route_us": {str(size): quantiles(hits[size]) for size in SIZES},
+        "miss_us": {str(size): quantiles(misses[size]) for size in SIZES},
+        "lookup_miss_us": spread(lookups),
+        "route_with_step_times_us": {str(size): quantiles(timed[size]) for size in SIZES},
+        "unsafe": max(unsafe),
+        "detect_us": {size: {"p50": row["p50"], "p99": row["p99"]} for size, row in detect.items()},
+        "dynamo_select_us": {str(size): quantiles(selects[size]) for size in SIZES},
+        "ratio": statistics.median(ratios[16]),
+        "ratios": {str(size): spread(ratios[size]) for size in SIZES},
+        "index_memory": memory,
+        "rounds": ROUNDS,
+        "machine": machine(),
+        "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        "command": "python -m benchmarks.decision --json",
+    }
 
 
 def run() -> None:
-    """Measure, print, save."""
-    rows: dict[str, Any] = {}
-    for instances in (16, 256):
-        ways = readers(policy("lmetric"), state_of(instances))
-        assert len({way() for way in ways.values()}) == 1, "all readers must choose alike"
-        times: dict[str, list[float]] = {name: [] for name in ways}
-        count = 20_000 // instances
-        for _ in range(ROUNDS):
-            for name, way in ways.items():
-                times[name].append(timeit.timeit(way, number=count) / count * 1e6)
-        rows[str(instances)] = {name: spread(values) for name, values in times.items()}
-        for name in ("numbers", "arrays"):
-            ratios = [a / b for a, b in zip(times[name], times["compiled"], strict=True)]
-            rows[str(instances)][f"{name} over compiled"] = spread(ratios)
-        print(f"lmetric, {instances} instances")
-        for name, row in rows[str(instances)].items():
-            print(f"  {name:24} {shown(row, 1)}{'x' if 'over' in name else ' us'}")
-    result = {
-        "rule": "lmetric",
-        "rounds": ROUNDS,
-        "us_per_decision": rows,
-        "machine": machine(),
-        "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
-        "command": "make bench BENCH_ARGS=decision",
-    }
+    """Measure, print a table, save."""
+    result = measure(print)
+    for name in ("route_us", "route_with_step_times_us", "miss_us", "dynamo_select_us", "detect_us"):
+        for size, row in result[name].items():
+            print(f"{name:26} {size:>4} instances   p50 {row['p50']:7.1f}   p99 {row['p99']:7.1f}")
+    for size, row in result["ratios"].items():
+        print(f"Dynamo over ours, {size} instances: {shown(row, 1)}x")
     print(f"saved {save('decision', result).name}")
+
+
+if __name__ == "__main__":
+    if "--json" in sys.argv[1:]:
+        found = measure()
+        save("decision", found)
+        print(json.dumps(found))
+    else:
+        run()

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.decision import REQUEST, state_of
 from benchmarks.measure import machine, save, shown, spread
+from benchmarks.readers import REQUEST, state_of
 from theory.agreement import divergence
 from theory.hull import stretches_by_pairs
 from theory.pairs import pairs_of

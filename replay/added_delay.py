@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from replay.sim.cluster import Cluster
-from replay.sim.run import RunRecord, simulate
+from replay.sim.record import RunRecord
+from replay.sim.run import simulate
 from replay.sim.sequence import Sim
 from replay.sim.view import RouterView
 from scheduler.policies.catalogue import policy

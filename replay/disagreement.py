@@ -16,7 +16,8 @@ from typing import Any
 
 from replay.sim.cluster import Cluster
 from replay.sim.parts import Prepared
-from replay.sim.run import RunRecord, simulate
+from replay.sim.record import RunRecord
+from replay.sim.run import simulate
 from replay.sim.sequence import Sim
 from replay.sim.view import RouterView
 from scheduler.policies.compiled import KeyFunction, compile_keys

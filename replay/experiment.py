@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -18,7 +18,8 @@ from replay.disagreement import Disagreement, DisagreementMatrix, matrix, watche
 from replay.metrics import Summary, summarise
 from replay.sim.cluster import Cluster
 from replay.sim.parts import Prepared, prepare
-from replay.sim.run import RunRecord
+from replay.sim.record import RunRecord
+from replay.sim.router_decider import Routing
 from scheduler.policies.catalogue import policy as read_policy
 from scheduler.policies.rule import Policy
 from scheduler.state import Request
@@ -36,6 +37,9 @@ class Plan:
         until_s: see :func:`replay.sim.run.simulate`.
         watched: whether in each run the other policies are asked what they would have chosen.
         records: whether runs keep their records; without, only summaries travel between processes.
+        mitigations: each policy runs once with each; ``none`` is the rule alone.
+        routing: how the shipped router is used where there is a mitigation; given, it decides also where there is none,
+            and so says what it finds.
     """
 
     policies: tuple[str, ...]
@@ -45,11 +49,22 @@ class Plan:
     until_s: float | None = None
     watched: bool = False
     records: bool = True
+    mitigations: tuple[str, ...] = ("none",)
+    routing: Routing | None = None
+
+    def routing_of(self, mitigation: str) -> Routing | None:
+        """How requests are routed with a mitigation; None: by the rule alone."""
+        if self.routing is None:
+            return None if mitigation == "none" else Routing(mitigation)
+        return replace(self.routing, mitigation=mitigation)
 
 
 @dataclass(slots=True)
 class Run:
-    """One policy with one seed: its summary, the record the report draws from, and what the other policies said."""
+    """One policy with one seed: its summary, the record the report draws from, and what the other policies said.
+
+    ``policy`` is the label of the policy, with `` +NAME`` for the mitigation if there was one.
+    """
 
     policy: str
     summary: Summary
@@ -77,10 +92,16 @@ def run_one(
     plan: Plan,
     seed: int,
     progress: Callable[[int], None] | None = None,
+    mitigation: str = "none",
 ) -> Run:
-    """Simulate one policy with one seed and measure it; in a watched run the wall time includes the onlookers."""
+    """Simulate one policy with one seed and measure it; in a watched run the wall time includes the onlookers.
+
+    Onlookers read what the rule alone would read, so runs of the shipped router have none.
+    """
     chosen: Policy = read_policy(text)
-    others = [read_policy(other) for other in plan.policies] if plan.watched else []
+    routing = plan.routing_of(mitigation)
+    is_watched = plan.watched and routing is None
+    others = [read_policy(other) for other in plan.policies] if is_watched else []
     started = time.perf_counter()
     record, disagreement = watched(
         requests,
@@ -90,13 +111,24 @@ def run_one(
         seed=seed,
         closed_loop=plan.closed_loop,
         until_s=plan.until_s,
+        routing=routing,
         progress=progress,
     )
     wall_s = time.perf_counter() - started
-    summary = summarise(record, chosen.rule.name, dict(chosen.values), len(plan.cluster), wall_s)
+    summary = summarise(record, chosen.rule.name, dict(chosen.values), len(plan.cluster), wall_s, mitigation)
     if not plan.records:
         record = RunRecord(record.policy, record.seed, [])
-    return Run(chosen.label, summary, record, disagreement if plan.watched else None)
+    return Run(label_of(chosen, mitigation), summary, record, disagreement if is_watched else None)
+
+
+def label_of(chosen: Policy, mitigation: str) -> str:
+    """How a run is called in tables.
+
+    Example:
+        >>> label_of(read_policy("lmetric"), "none"), label_of(read_policy("lmetric"), "auto")
+        ('lmetric', 'lmetric +auto')
+    """
+    return chosen.label if mitigation == "none" else f"{chosen.label} +{mitigation}"
 
 
 def disagreement_of(runs: Sequence[Run], plan: Plan) -> DisagreementMatrix:
@@ -114,14 +146,16 @@ def run_all(requests_of: RequestsOf, plan: Plan, *, jobs: int = 1, progress: Pro
         jobs: processes; with 1 everything runs here.
         progress: told how far each run is.
     """
-    work = [(text, seed) for seed in plan.seeds for text in plan.policies]
+    work = [
+        (text, mitigation, seed) for seed in plan.seeds for text in plan.policies for mitigation in plan.mitigations
+    ]
     if jobs <= 1 or len(work) == 1:
         requests: dict[int, Prepared] = {}
-        for number, (text, seed) in enumerate(work):
+        for number, (text, mitigation, seed) in enumerate(work):
             if seed not in requests:
                 requests = {seed: prepare(requests_of(seed))}
             tell = None if progress is None else _teller(progress, number)
-            yield run_one(text, requests[seed], plan, seed, tell)
+            yield run_one(text, requests[seed], plan, seed, tell, mitigation)
         return
     with ProcessPoolExecutor(min(jobs, len(work)), initializer=_start_worker, initargs=(requests_of, plan)) as pool:
         for number, run in enumerate(pool.map(_work, work)):
@@ -148,9 +182,9 @@ def _start_worker(requests_of: RequestsOf, plan: Plan) -> None:
     _worker[:] = [_Worker(requests_of, plan)]
 
 
-def _work(item: tuple[str, int]) -> Run:
-    text, seed = item
+def _work(item: tuple[str, str, int]) -> Run:
+    text, mitigation, seed = item
     worker = _worker[0]
     if seed not in worker.loaded:
         worker.loaded = {seed: prepare(worker.requests_of(seed))}
-    return run_one(text, worker.loaded[seed], worker.plan, seed)
+    return run_one(text, worker.loaded[seed], worker.plan, seed, mitigation=mitigation)

@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from replay.sim.run import RunRecord
+from replay.sim.noticed import Noticed
+from replay.sim.record import RunRecord
 from replay.sim.sequence import Sim
 from replay.sim.ticks import TICKS_PER_S
 from scheduler.state import End
@@ -44,12 +45,31 @@ class Imbalance(msgspec.Struct, frozen=True, kw_only=True):
     p99: float | None
 
 
+class Watch(msgspec.Struct, frozen=True, kw_only=True):
+    """What detector and mitigation of the shipped router did in one run.
+
+    Args:
+        decisions: how many were made.
+        unsafe: how many had a finding above ``info``.
+        findings: decisions with a finding, by kind and severity.
+        mitigated: decisions that a mitigation changed, by its kind.
+        price_tokens: prefill tokens beyond those of the rule's own choices, by kind of mitigation [token].
+    """
+
+    decisions: int
+    unsafe: int
+    findings: dict[str, dict[str, int]]
+    mitigated: dict[str, int]
+    price_tokens: dict[str, int]
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """One run of one policy, as ``replay --json`` writes it."""
 
     name: str
     knobs: dict[str, Any]
     seed: int
+    mitigation: str
     requests: int
     finished: int
     rejected: int
@@ -66,6 +86,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     instance_requests: list[int]
     instance_prompt_tokens: list[int]
     wall_s: float
+    watch: Watch | None = None
 
 
 class Latencies(msgspec.Struct, frozen=True):
@@ -110,7 +131,14 @@ def meets_objective(sim: Sim) -> bool:
     return sim.output < 2 or (sim.last_at - sim.first_at) / (sim.output - 1) / TICKS_PER_S <= TPOT_LIMIT_S
 
 
-def summarise(record: RunRecord, name: str, knobs: dict[str, Any], instance_count: int, wall_s: float) -> Summary:
+def summarise(
+    record: RunRecord,
+    name: str,
+    knobs: dict[str, Any],
+    instance_count: int,
+    wall_s: float,
+    mitigation: str = "none",
+) -> Summary:
     """All metrics of one run.
 
     Args:
@@ -119,6 +147,7 @@ def summarise(record: RunRecord, name: str, knobs: dict[str, Any], instance_coun
         knobs: their values.
         instance_count: number of instances.
         wall_s: how long the simulation took [s].
+        mitigation: what the router might do about findings.
     """
     sims = record.sims
     found = latencies(sims)
@@ -136,6 +165,7 @@ def summarise(record: RunRecord, name: str, knobs: dict[str, Any], instance_coun
         name=name,
         knobs=knobs,
         seed=record.seed,
+        mitigation=mitigation,
         requests=len(sims),
         finished=ends.count(End.FINISHED),
         rejected=ends.count(End.REJECTED),
@@ -152,6 +182,20 @@ def summarise(record: RunRecord, name: str, knobs: dict[str, Any], instance_coun
         instance_requests=requests_on,
         instance_prompt_tokens=tokens_on,
         wall_s=wall_s,
+        watch=None if record.noticed is None else _watch(record.noticed),
+    )
+
+
+def _watch(noticed: Noticed) -> Watch:
+    findings: dict[str, dict[str, int]] = {}
+    for (kind, severity), count in sorted(noticed.counts.items()):
+        findings.setdefault(kind, {})[severity] = count
+    return Watch(
+        decisions=noticed.decisions,
+        unsafe=noticed.unsafe,
+        findings=findings,
+        mitigated=dict(noticed.acted),
+        price_tokens=dict(noticed.price_tokens),
     )
 
 

@@ -12,8 +12,20 @@ an ``assert``. A message names what was wrong, where, what was expected and what
 from __future__ import annotations
 
 import difflib
+import enum
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
+
+#: Longest text of a value in a message.
+LETTERS_SHOWN = 80
+#: Whole numbers of more bits are told by their size; Python writes none of more than 4300 digits, 14,280 bits.
+BITS_SHOWN = 4096
+
+
+class Absent(enum.Enum):
+    """Stands in a message for a value that was not given at all, where None is what somebody wrote."""
+
+    MISSING = "missing"
 
 
 class ArgprodError(Exception):
@@ -25,7 +37,7 @@ class BadInput(ArgprodError):
 
     Args:
         field: the name of the argument or of the field, with its place (``instances[3].running``).
-        value: what was received.
+        value: what was received; ``Absent.MISSING`` if nothing was.
         expected: the domain in words (``an integer >= 0``).
         hint: what to try, or an empty string.
 
@@ -35,10 +47,8 @@ class BadInput(ArgprodError):
     """
 
     def __init__(self, field: str, value: object, expected: str, hint: str = "") -> None:
-        shown = repr(value)
-        if len(shown) > 80:
-            shown = shown[:77] + "..."
-        super().__init__(f"{field}: expected {expected}, got {shown}" + (f" ({hint})" if hint else ""))
+        told = "it is missing" if value is Absent.MISSING else f"got {shown(value)}"
+        super().__init__(f"{field}: expected {expected}, {told}" + (f" ({hint})" if hint else ""))
         self.field, self.value, self.expected, self.hint = field, value, expected, hint
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -70,7 +80,28 @@ class BadTrace(BadInput):
 
 
 def _sendable(value: object) -> object:
-    return value if isinstance(value, str | int | float | bytes | None) else repr(value)
+    return value if isinstance(value, str | int | float | bytes | Absent | None) else shown(value)
+
+
+def shown(value: object) -> str:
+    """A value for a message, on one line of at most 80 letters, whatever it is.
+
+    Python refuses to write whole numbers of thousands of digits, and an object may raise when it is asked for its
+    text; neither may hide the message.
+
+    Example:
+        >>> shown("a"), shown(10**5000)
+        ("'a'", 'an integer of 16610 bits')
+    """
+    try:
+        text = f"an integer of {value.bit_length()} bits" if _is_huge(value) else repr(value)
+    except Exception:  # noqa: BLE001 - see above
+        text = f"a value of type {type(value).__name__} that cannot be shown"
+    return text if len(text) <= LETTERS_SHOWN else text[: LETTERS_SHOWN - 3] + "..."
+
+
+def _is_huge(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and value.bit_length() > BITS_SHOWN
 
 
 class EngineFailure(ArgprodError):

@@ -71,7 +71,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     margin: float | None
 
 
-class Detection(msgspec.Struct, frozen=True, kw_only=True):
+class Detection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The answer of :func:`scheduler.detect`.
 
     Args:

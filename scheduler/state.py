@@ -13,9 +13,11 @@ from typing import Any
 
 import msgspec
 
-from scheduler.domains import INSTANCE_DOMAINS, REQUEST_DOMAINS, TIME_DOMAIN
+from scheduler.domains import INSTANCE_DOMAINS, REQUEST_DOMAINS, TIME_DOMAIN, TOKENS_MAX
 from scheduler.errors import BadInput
 
+_BLOCK_MAX = REQUEST_DOMAINS["block_tokens"].high or 0
+_TIME_MAX = TIME_DOMAIN.high or 0
 #: Fields of ClusterState that every state must give.
 REQUIRED_COLUMNS = ("running", "waiting", "queued_prefill_tokens", "hit_tokens")
 #: Fields that may be None; a rule or a finding that needs one says so.
@@ -53,7 +55,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     group: str = ""
 
 
-class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
+class ClusterState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the router knows of every instance when it decides on one request.
 
     Args:
@@ -210,6 +212,8 @@ def checked_request(request: Request) -> Request:
     Raises:
         BadInput: naming the field, the value and the domain.
     """
+    if _plainly_good(request):
+        return request
     values: Mapping[str, Any] = {
         "prompt_tokens": request.prompt_tokens,
         "block_tokens": request.block_tokens,
@@ -230,6 +234,23 @@ def checked_request(request: Request) -> Request:
             f"at most {allowed} blocks of {request.block_tokens} tokens for {request.prompt_tokens} prompt tokens",
         )
     return request
+
+
+def _plainly_good(request: Request) -> bool:
+    """Most requests are, and a router asks at every decision; what is not plainly good is looked at one by one."""
+    length, block = request.prompt_tokens, request.block_tokens
+    return (
+        type(length) is int
+        and type(block) is int
+        and 0 < block <= _BLOCK_MAX
+        and 0 < length <= TOKENS_MAX
+        and type(request.output_tokens) is int
+        and 0 < request.output_tokens <= TOKENS_MAX
+        and request.expected_output_tokens is None
+        and type(request.arrival_s) is float
+        and 0.0 <= request.arrival_s <= _TIME_MAX
+        and (len(request.block_keys) - 1) * block < length
+    )
 
 
 def checked_hits(state: ClusterState, request: Request) -> None:

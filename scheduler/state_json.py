@@ -3,30 +3,35 @@
     {"now_s", "policy",
      "request": {"prompt_tokens", "expected_output_tokens", "block_tokens", "class"},
      "instances": [{"id", "running", "waiting", "queued_prefill_tokens", "hit_tokens", ...}],
-     "traffic": [{"class", "share", "work_share", "window_requests", "holders": [id]}]}
+     "traffic": [{"class", "share", "work_share", "window_requests", "resident_requests", "holders": [id],
+                  "prefix_tokens", "streak", "copies_missing", "applies", "alarmed"}]}
 
 Required: ``request.prompt_tokens`` and of each instance ``id`` and the four columns above. Every other column of
 :class:`scheduler.state.ClusterState` is optional, but if one instance gives it, all must. A wrong type, a value outside
-its domain, a duplicate id and an unknown field are errors that name the field, the value and what was expected. Only
-one mistake goes unseen: of a field that an object gives twice, the last counts.
+its domain, a duplicate id, an unknown field, a field that is given twice and numbers that are newer than ``now_s`` are
+errors that name the field, the value and what was expected. Of a saved counterexample its field ``state`` is read.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from scheduler.domains import INSTANCE_DOMAINS, REQUEST_DOMAINS, TIME_DOMAIN, Domain
-from scheduler.errors import BadInput, unknown_name
+from scheduler.errors import Absent, BadInput, shown, unknown_name
+from scheduler.sane import sane_column, sane_state
 from scheduler.state import REQUIRED_COLUMNS, ClusterState, Request, checked_hits
-from scheduler.traffic import ClassTraffic
+from scheduler.traffic import TRAFFIC_DOMAINS, TRAFFIC_FLAGS, ClassTraffic
 
-_SHARE = Domain(0, 1, unit="share of the traffic", typical_high=1)
-_WINDOW = Domain(0, 2**40, integer=True, unit="request")
 _REQUEST_FIELDS = {"prompt_tokens", "expected_output_tokens", "block_tokens", "class"}
-_TRAFFIC_FIELDS = {"class", "share", "work_share", "window_requests", "holders"}
+_TRAFFIC_FIELDS = {"class", *TRAFFIC_DOMAINS, "holders", *TRAFFIC_FLAGS}
+#: Only a saved counterexample has both.
+_SAVED_FIELDS = {"state", "provenance"}
+_BYTE_ORDER_MARK = "\ufeff"
 
 
 class StateFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +46,9 @@ class StateFile(msgspec.Struct, frozen=True, kw_only=True):
 def read_state(data: bytes | str) -> StateFile:
     """Read one JSON object; ``docs/formats.md`` lists its fields with units and domains.
 
+    Args:
+        data: a state, or a saved counterexample, of which its state is taken; a byte order mark is skipped.
+
     Raises:
         BadInput: naming the field, the value and what was expected.
 
@@ -50,12 +58,46 @@ def read_state(data: bytes | str) -> StateFile:
         >>> read_state(text).state.hit_tokens
         (128,)
     """
+    data = _unmarked(data)
     try:
-        return state_from(msgspec.json.decode(data))
+        value = msgspec.json.decode(data)
+        # Of a field that is given twice msgspec keeps the last without a word. What it has read is known to be valid
+        # and shallow, so the slower reader only looks for that.
+        json.loads(data, object_pairs_hook=_each_field_once)
+        saved = isinstance(value, dict) and value.keys() >= _SAVED_FIELDS
+        return state_from(value["state"] if saved else value)
     except (msgspec.DecodeError, UnicodeError) as fault:
-        raise BadInput("state", _shown(data), "one JSON object", str(fault)) from None
+        raise BadInput("state", _shown(data), "one JSON object", _reason(data, str(fault))) from None
     except RecursionError:
         raise BadInput("state", _shown(data), "one JSON object", "it is nested too deeply") from None
+
+
+def _each_field_once(pairs: list[tuple[str, Any]]) -> None:
+    """Refuse an object with two fields of one name."""
+    seen: set[str] = set()
+    for name, value in pairs:
+        if name in seen:
+            raise BadInput(f"field {shown(name)}", value, "each field of an object once")
+        seen.add(name)
+
+
+def _unmarked(data: bytes | str) -> bytes | str:
+    """Without the byte order mark that some editors put first."""
+    if isinstance(data, str):
+        return data.removeprefix(_BYTE_ORDER_MARK)
+    return data.removeprefix(_BYTE_ORDER_MARK.encode())
+
+
+def _reason(data: bytes | str, fault: str) -> str:
+    """Why it cannot be read, where there is more to say than what the reader found."""
+    if not data.strip():
+        return "the input is empty"
+    if "trailing characters" in fault:
+        return f"{fault}; several states are given one state a line"
+    names: list[str] = []
+    with contextlib.suppress(ValueError, RecursionError):
+        json.loads(data, parse_constant=names.append)
+    return "NaN and Infinity are not JSON; leave out what is not known" if names else fault
 
 
 def _shown(data: bytes | str) -> str:
@@ -74,6 +116,7 @@ def read_states(data: bytes | str) -> list[StateFile]:
         >>> len(read_states(line)), len(read_states(line + b"\n" + line))
         (1, 2)
     """
+    data = _unmarked(data)
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     lines = [(number, line) for number, line in enumerate(raw.split(b"\n"), 1) if line.strip()]
     # An object that is written over several lines does not end on its first.
@@ -96,9 +139,11 @@ def _read_line(number: int, line: bytes) -> StateFile:
 def state_from(value: Any) -> StateFile:
     """The same from a decoded value."""
     fields = _object("state", value, {"now_s", "policy", "request", "instances", "traffic"})
-    request = _request(fields.get("request"))
-    state = _state(fields.get("instances"), _number("now_s", fields.get("now_s", 0.0), TIME_DOMAIN))
+    request = _request(fields.get("request", Absent.MISSING))
+    now_s = _number("now_s", fields.get("now_s", 0.0), TIME_DOMAIN)
+    state = _state(fields.get("instances", Absent.MISSING), now_s)
     checked_hits(state, request)
+    _check_ages(state, given="now_s" in fields)
     policy = fields.get("policy")
     if policy is not None and not isinstance(policy, str):
         raise BadInput("policy", policy, "the name of a policy")
@@ -112,7 +157,7 @@ def write_state(file: StateFile) -> bytes:
     """The JSON form; :func:`read_state` gives back an equal value, but for the request.
 
     Of the request only lengths and class are part of the form: its id and arrival read back as 0, and its keys,
-    session and true output length not at all.
+    session and true output length not at all. A state with an ``updated_s`` after its ``now_s`` is not read back.
     """
     state, request = file.state, file.request
     columns = [name for name in INSTANCE_DOMAINS if getattr(state, name) is not None]
@@ -133,10 +178,9 @@ def write_state(file: StateFile) -> bytes:
         "traffic": [
             {
                 "class": row.name,
-                "share": row.share,
-                "work_share": row.work_share,
-                "window_requests": row.window_requests,
+                **{name: getattr(row, name) for name in TRAFFIC_DOMAINS if getattr(row, name) is not None},
                 "holders": [state.ids[i] for i in row.holders],
+                **{name: getattr(row, name) for name in TRAFFIC_FLAGS if getattr(row, name) is not None},
             }
             for row in file.traffic
         ],
@@ -152,7 +196,8 @@ def _request(value: Any) -> Request:
         if fields.get(name) is not None
     }
     if "prompt_tokens" not in numbers:
-        raise BadInput("request.prompt_tokens", None, REQUEST_DOMAINS["prompt_tokens"].describe())
+        value = fields.get("prompt_tokens", Absent.MISSING)
+        raise BadInput("request.prompt_tokens", value, REQUEST_DOMAINS["prompt_tokens"].describe())
     group = fields.get("class")
     return Request(id=0, arrival_s=0.0, group="" if group is None else _text("request.class", group), **numbers)
 
@@ -169,10 +214,25 @@ def _state(value: Any, now_s: float) -> ClusterState:
             continue
         if not all(given):
             hint = "" if name in REQUIRED_COLUMNS else "another instance gives it"
-            raise BadInput(f"instances[{given.index(False)}].{name}", None, domain.describe(), hint)
-        columns[name] = tuple(_number(f"instances[{i}].{name}", row[name], domain) for i, row in enumerate(fields))
-    ids = tuple(_text(f"instances[{i}].id", row.get("id")) for i, row in enumerate(fields))
-    return ClusterState(ids=ids, now_s=now_s, **columns).checked()  # type: ignore[arg-type]
+            place = given.index(False)
+            value = fields[place].get(name, Absent.MISSING)
+            raise BadInput(f"instances[{place}].{name}", value, domain.describe(), hint)
+        column = tuple([row[name] for row in fields])
+        if not sane_column(name, column):
+            column = tuple(_number(f"instances[{i}].{name}", value, domain) for i, value in enumerate(column))
+        columns[name] = column
+    ids = tuple(_text(f"instances[{i}].id", row.get("id", Absent.MISSING)) for i, row in enumerate(fields))
+    state = ClusterState(ids=ids, now_s=now_s, **columns)  # type: ignore[arg-type]
+    return state if sane_state(state) is not None else state.checked()
+
+
+def _check_ages(state: ClusterState, *, given: bool) -> None:
+    """Numbers cannot be newer than the decision; what is wrong is more often ``now_s``."""
+    for i, updated_s in enumerate(state.updated_s or ()):
+        if updated_s > state.now_s:
+            expected = f"at most now_s, {state.now_s!r} [s]"
+            hint = f"instance {shown(state.ids[i])}" + ("" if given else "; now_s is left out and so 0")
+            raise BadInput(f"instances[{i}].updated_s", updated_s, expected, hint)
 
 
 def _traffic(place: str, value: Any, places: Mapping[str, int]) -> ClassTraffic:
@@ -184,12 +244,21 @@ def _traffic(place: str, value: Any, places: Mapping[str, int]) -> ClassTraffic:
         if places[name] in holders:
             raise BadInput(f"{place}.holders[{i}]", name, "each instance once")
         holders.append(places[name])
+    flags = {name: fields.get(name) for name in TRAFFIC_FLAGS}
+    for name, flag in flags.items():
+        if not (flag is None or isinstance(flag, bool)):
+            raise BadInput(f"{place}.{name}", flag, "true, false or null")
+    numbers = {
+        name: _optional(f"{place}.{name}", fields.get(name), domain)
+        for name, domain in TRAFFIC_DOMAINS.items()
+        if name != "share"
+    }
     return ClassTraffic(
-        name=_text(f"{place}.class", fields.get("class")),
-        share=_number(f"{place}.share", fields.get("share"), _SHARE),
-        work_share=_optional(f"{place}.work_share", fields.get("work_share"), _SHARE),
-        window_requests=_optional(f"{place}.window_requests", fields.get("window_requests"), _WINDOW),
+        name=_text(f"{place}.class", fields.get("class", Absent.MISSING)),
+        share=_number(f"{place}.share", fields.get("share", Absent.MISSING), TRAFFIC_DOMAINS["share"]),
         holders=tuple(holders),
+        **flags,
+        **numbers,
     )
 
 

@@ -21,8 +21,8 @@ from replay.traces import ReadReport, read_trace
 from replay.traces.own import OwnLine
 from scheduler.domains import INSTANCE_DOMAINS, REQUEST_DOMAINS
 from scheduler.state import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
-from scheduler.state_json import ClassTraffic
 from scheduler.testing import laws
+from scheduler.traffic import ClassTraffic
 from theory.registry import claims
 
 PAGES = Path(__file__).parent.parent

@@ -17,7 +17,7 @@ from argprod.report.measures import number
 from argprod.report.model import ReportInput
 from argprod.report.style import SHADES, WIDTH, grouped, instances_of_group, plain_figure, strip_figure
 from replay.experiment import Run
-from replay.sim.run import RunRecord
+from replay.sim.record import RunRecord
 from replay.sim.ticks import TICKS_PER_S
 
 #: Columns of a heat map.

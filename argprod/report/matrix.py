@@ -17,8 +17,8 @@ _LABEL_CHARACTERS = 30
 
 
 def matrix_figure(found: DisagreementMatrix) -> Any | None:
-    """Rows are the rules that ran, columns those that were asked; None if there is nothing to show."""
-    if not found.rows or not found.columns:
+    """Rows are the rules that ran, columns those that were asked; None if no rule meets another one."""
+    if not found.rows or not found.columns or len({*found.rows, *found.columns}) == 1:
         return None
     short = {label: _shortened(label) for label in (*found.rows, *found.columns)}
     rows, columns = _unique(found.rows, short), _unique(found.columns, short)

@@ -27,6 +27,7 @@ from argprod.report.tables import (
     winners_table,
 )
 from argprod.report.verdict import ahead_lines, behind_lines, caveats, lead_sentence, product_of
+from argprod.report.watch import watch_figures, watch_section
 from scheduler.errors import BadInput
 
 _TEMPLATE = Path(__file__).with_name("page.html")
@@ -51,6 +52,8 @@ def render(given: ReportInput) -> str:
     bar, maps = heat_maps(given)
     bars, cut = share_bars(given)
     matrix = None if given.disagreement is None else matrix_figure(given.disagreement)
+    watches = watch_figures(given)
+    figures |= {f"watch_{i}": figure for i, figure in enumerate(watches)}
     figures |= {f"map_{i}": figure for i, figure in enumerate(maps)}
     figures |= {f"bars_{i}": figure for i, figure in enumerate(bars)}
     if bar is not None:
@@ -81,6 +84,7 @@ def render(given: ReportInput) -> str:
         maps=divs["bar"] + _row([divs[f"map_{i}"] for i in range(len(maps))]) if maps else "<p>No load sampled.</p>",
         cut=f", cut at {BARS_CUT:g} times the even share" if cut else "",
         bars=_row([divs[f"bars_{i}"] for i in range(len(bars))]),
+        watch=watch_section(given, [divs[f"watch_{i}"] for i in range(len(watches))]),
         matrix=_matrix(given, divs.get("matrix")),
         source_facts=facts_table(source_facts(given)),
         run_facts=facts_table(run_facts(given)),
@@ -128,10 +132,11 @@ def _spread_note(given: ReportInput) -> str:
 def _matrix(given: ReportInput, div: str | None) -> str:
     found = given.disagreement
     if found is None:
-        return "<p>Not measured in this run.</p>"
+        return "<p>Not measured: it is told only of runs in which the rule alone decided.</p>"
     left_out = [f"{label}: {reason}." for label, reason in found.left_out.items()]
-    text = div or "<p>No rule of this experiment can be asked.</p>"
-    if found.sampled:
+    alone = "Only one rule ran, so there is nothing to compare it with."
+    text = div or f"<p>{alone if found.rows and found.columns else 'No rule of this experiment can be asked.'}</p>"
+    if found.sampled and div is not None:
         text += f"<p>{_range(found.sampled)} decisions sampled per row, evenly spaced.</p>"
     return text + (f"<p>Not asked:</p>{_list(left_out)}" if left_out else "")
 

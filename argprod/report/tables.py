@@ -22,10 +22,10 @@ from argprod.report.measures import (
 )
 from argprod.report.model import ReportInput
 from argprod.report.verdict import Ranking, Standing, product_of, rank, rankings
-from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN
+from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN, Summary
 from replay.sim.cost_model import MODELS
 
-_TEXT_COLUMNS = ("measure", "best", "next")
+_TEXT_COLUMNS = ("measure", "best", "next", "policy", "finding or mitigation")
 
 
 def winners_table(given: ReportInput) -> str:
@@ -34,31 +34,31 @@ def winners_table(given: ReportInput) -> str:
     heads = ["measure", "best", "value", "next", "value", "against the best"]
     heads += [label, "place", "against the best"] if label is not None else []
     rows = [_winner_row(ranking, label) for ranking in rankings(given)]
-    return _table([heads], rows, "winners")
+    return html_table([heads], rows, "winners")
 
 
 def _winner_row(ranking: Ranking, label: str | None) -> list[str]:
     measure, best = ranking.measure, ranking.best
     direction = "more is better" if measure.more else "less is better"
     row = [f'{escape(measure.label)} <span class="note">{direction}</span>']
-    row += [_name(best.policy), _right(measure.shown(best.value.mean))]
+    row += [_name(best.policy), right_cell(measure.shown(best.value.mean))]
     if len(ranking.standings) > 1:
         second = ranking.standings[1]
         row += [
             _name(second.policy),
-            _right(measure.shown(second.value.mean)),
-            _right(_against_best(ranking, second)),
+            right_cell(measure.shown(second.value.mean)),
+            right_cell(_against_best(ranking, second)),
         ]
     else:
-        row += ["–", _right("–"), _right("–")]
+        row += ["–", right_cell("–"), right_cell("–")]
     if label is not None:
         own = ranking.of(label)
         if own is None:
-            row += [_right("–")] * 3
+            row += [right_cell("–")] * 3
         else:
             place = 1 + len(ranking.ahead_of(label))
-            row += [_right(measure.shown(own.value.mean)), _right(f"{place} of {len(ranking.standings)}")]
-            row += [_right("best" if ranking.winners == [label] else _against_best(ranking, own))]
+            row += [right_cell(measure.shown(own.value.mean)), right_cell(f"{place} of {len(ranking.standings)}")]
+            row += [right_cell("best" if ranking.winners == [label] else _against_best(ranking, own))]
     return row
 
 
@@ -141,7 +141,7 @@ def repeat_facts(given: ReportInput) -> dict[str, Any]:
 def facts_table(facts: Mapping[str, Any]) -> str:
     """Nested settings as two columns; names of nested ones are joined by dots."""
     rows = [[f"<code>{escape(name)}</code>", escape(_value(value))] for name, value in _flat(facts)]
-    return _table([], rows, "facts")
+    return html_table([], rows, "facts")
 
 
 def source_facts(given: ReportInput) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def run_facts(given: ReportInput) -> dict[str, Any]:
         "date": given.date or "not given",
         "command": given.command or "not given",
         "argprod": given.settings.get("argprod", "not given"),
-        "policies": [f"{s.name} ({', '.join(f'{k}={_value(v)}' for k, v in s.knobs.items())})" for s in _first(given)],
+        "policies": [_with_knobs(summary) for summary in _first(given)],
         "seeds": given.seeds,
         "what the router sees": given.plan.cluster.level.value,
         "instances": len(given.plan.cluster),
@@ -180,7 +180,13 @@ def run_facts(given: ReportInput) -> dict[str, Any]:
     }
 
 
-def _first(given: ReportInput) -> list[Any]:
+def _with_knobs(summary: Summary) -> str:
+    knobs = ", ".join(f"{name}={_value(value)}" for name, value in summary.knobs.items())
+    mitigation = "" if summary.mitigation == "none" else f" +{summary.mitigation}"
+    return f"{summary.name}{mitigation}" + (f" ({knobs})" if knobs else "")
+
+
+def _first(given: ReportInput) -> list[Summary]:
     return [given.summaries_of(label)[0] for label in given.policies]
 
 
@@ -212,11 +218,12 @@ def _name(label: str) -> str:
     return f'<span class="policy">{text}</span>'
 
 
-def _right(text: str) -> str:
+def right_cell(text: str) -> str:
+    """A cell with a value: set to the right."""
     return f'<span class="value">{escape(text)}</span>'
 
 
-def _table(heads: Sequence[Sequence[str]], rows: Sequence[Sequence[str]], name: str) -> str:
+def html_table(heads: Sequence[Sequence[str]], rows: Sequence[Sequence[str]], name: str) -> str:
     """Cells are HTML already; a cell that holds a value is set to the right."""
     head = "".join(f"<tr>{''.join(_head(text) for text in line)}</tr>" for line in heads)
     body = "".join(f"<tr>{''.join(_cell(text) for text in row)}</tr>" for row in rows)

@@ -219,7 +219,7 @@ def caveats(given: ReportInput) -> list[str]:
     if lost:
         listed = ", ".join(f"{label}: {count}" for label, count in lost.items())
         notes.append(f"Latencies are those of finished requests. Rejected or failed: {listed}.")
-    planned = len(given.plan.policies) * len(given.plan.seeds)
+    planned = len(given.plan.policies) * len(given.plan.mitigations) * len(given.plan.seeds)
     if len(given.runs) < planned:
         notes.append(f"Interrupted: {len(given.runs)} of {planned} runs are in here.")
     return notes

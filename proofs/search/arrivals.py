@@ -17,7 +17,8 @@ from scheduler.ops import SCALAR
 from scheduler.policies.choosing import decide
 from scheduler.policies.rule import Pick, Policy
 from scheduler.state import ClusterState, Request
-from scheduler.state_json import ClassTraffic, StateFile
+from scheduler.state_json import StateFile
+from scheduler.traffic import ClassTraffic
 
 _ARRIVALS = Domain(1, 40, integer=True, unit="request")
 _INSTANCES = Domain(2, 8, integer=True, unit="instance")

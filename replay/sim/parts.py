@@ -15,7 +15,8 @@ from replay.sim.runs import full_blocks, run_paths
 from replay.sim.ticks import to_ticks
 from scheduler.domains import TIME_DOMAIN
 from scheduler.errors import BadInput
-from scheduler.prefix_index import HistoryIndex, PrefixIndex
+from scheduler.history_index import HistoryIndex
+from scheduler.prefix_index import PrefixIndex
 from scheduler.state import Request
 
 
@@ -29,7 +30,7 @@ class BlockIndex:
 
     def add(self, instance: int, path: Sequence[int], start: int, stop: int) -> None:
         """The instance now holds blocks ``start`` to ``stop`` of a prompt, and those before."""
-        self._index.add(instance, path[start:stop])
+        self._index.add(instance, path[start:stop], path[start - 1] if start else None)
 
 
 def block_paths(requests: Sequence[Request]) -> list[Any]:
@@ -106,3 +107,5 @@ def prepare(requests: Sequence[Request], parts: Parts | None = None) -> Prepared
 QUICK = Parts(Instance, RunPool, RunIndex, RunHistory, run_paths)
 #: Step-by-step engine, caches and indices by blocks.
 PLAIN = Parts(ReferenceInstance, BlockPool, BlockIndex, HistoryIndex, block_paths)
+#: The event-skipping engine with caches and indices by blocks, for routers that are fed by KV events.
+ROUTED = Parts(Instance, BlockPool, BlockIndex, HistoryIndex, block_paths)

@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from replay.sim.active import ActiveBlocks
 from replay.sim.cluster import Cluster
 from replay.sim.parts import Parts
 from replay.sim.sequence import Sim, Sinks
 from replay.sim.ticks import to_ticks
 from scheduler.accounting import Accounting, Level
+from scheduler.active_blocks import ActiveBlocks
 from scheduler.policies.rule import Policy
 from scheduler.state import Request
 

@@ -46,6 +46,7 @@ from scheduler.formulas.exchange import (
     wedge_ratio,
     weight_of_rate,
 )
+from scheduler.formulas.guarding import guarded_gap
 from scheduler.formulas.hotspot import (
     cold_rate,
     hot_rate,
@@ -127,6 +128,7 @@ __all__ = [
     "gap_between",
     "gap_growth",
     "greatest_step",
+    "guarded_gap",
     "hoeffding_bound",
     "hot_rate",
     "hotspot_growth",

@@ -163,6 +163,7 @@ class Chooser:
 
     def __init__(self, policy: Policy, instance_count: int, rng: random.Random) -> None:
         self.policy, self.rng = policy, rng
+        self.label = policy.label
         self._keys = compile_keys(policy)
         self._knobs = policy.knobs
         self._memory_of = policy.rule.memory
@@ -184,28 +185,42 @@ class Chooser:
         Raises:
             BadInput: at the first call, if a column the rule reads is missing.
         """
+        index = self.take(self.keys(view, request, expected_output_tokens))
+        if self._memory_of is not None:
+            self.remember(view, request, index)
+        return index
+
+    def keys(self, view: Any, request: Request, expected_output_tokens: Any = None) -> list[Any]:
+        """The key of every instance, as the compiled rule gives it; a filter is its first part.
+
+        Arguments and errors as for :meth:`choose`, of which this is the first step.
+        """
         if expected_output_tokens is None:
             expected_output_tokens = request.expected_output_tokens
         if self._unchecked:
             require(self.policy, view, expected_output_tokens)
             self._unchecked = False
-        memory_of = self._memory_of
         recalled: Mapping[str, Sequence[Number]] = NOTHING
-        if memory_of is not None:
-            recalled = memory_of.recall(self.memory, request, view, self._knobs, self.rng)
-        keys = self._keys(view, request.prompt_tokens, expected_output_tokens, request.block_tokens, recalled)
-        if self._plain:
-            least = min(keys)
-            index = keys.index(least)
-            if self._random:
-                ties = keys.count(least)
-                if ties > 1:
-                    index = [i for i, key in enumerate(keys) if key == least][int(self.rng.random() * ties)]
-        else:
-            index = self._draw(keys)
-        if memory_of is not None:
-            self.memory = memory_of.remember(self.memory, request, view, index, self._knobs)
+        if self._memory_of is not None:
+            recalled = self._memory_of.recall(self.memory, request, view, self._knobs, self.rng)
+        return self._keys(view, request.prompt_tokens, expected_output_tokens, request.block_tokens, recalled)
+
+    def take(self, keys: list[Any]) -> int:
+        """The second step of :meth:`choose`: the index that the keys and the tie rule give."""
+        if not self._plain:
+            return self._draw(keys)
+        least = min(keys)
+        index = keys.index(least)
+        if self._random:
+            ties = keys.count(least)
+            if ties > 1:
+                index = [i for i, key in enumerate(keys) if key == least][int(self.rng.random() * ties)]
         return index
+
+    def remember(self, view: Any, request: Request, index: int) -> None:
+        """The third step of :meth:`choose`: the rule's memory learns where the request goes."""
+        if self._memory_of is not None:
+            self.memory = self._memory_of.remember(self.memory, request, view, index, self._knobs)
 
     def _draw(self, keys: list[Any]) -> int:
         if self._filtered:

@@ -303,7 +303,7 @@ def test_a_run_in_which_nothing_finished_makes_a_report() -> None:
     runs = list(run_all(lambda _: requests, plan))
     assert all(run.summary.finished == 0 for run in runs)
     text = Tags(render(report_input(runs, plan, info, requests, {}))).text
-    assert "Not measured in this run." in text
+    assert "Not measured: it is told only of runs in which the rule alone decided." in text
 
 
 def test_a_path_that_cannot_be_written_is_bad_input(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from replay.sim.cluster import Cluster, roofline_cluster
 from replay.sim.parts import PLAIN, QUICK, prepare
-from replay.sim.run import RunRecord, simulate
+from replay.sim.record import RunRecord
+from replay.sim.run import simulate
 from replay.sim.sequence import Sim
 from replay.sim.ticks import StepTicks, to_ticks
 from replay.sim.view import RouterView

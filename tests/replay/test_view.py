@@ -15,7 +15,8 @@ import pytest
 
 from replay.sim.cluster import Cluster, roofline_cluster
 from replay.sim.parts import PLAIN, QUICK, Parts, prepare
-from replay.sim.run import RunRecord, simulate
+from replay.sim.record import RunRecord
+from replay.sim.run import simulate
 from replay.sim.sequence import Sim
 from replay.sim.view import RouterView
 from scheduler import Level, Request, StepTime, policy

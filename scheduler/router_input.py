@@ -1,0 +1,163 @@
+"""What a router takes from its callers: names, numbers, times, keys, requests, its rule; checked at the border.
+
+Events come from engines and proxies, so anything may stand where a number should. What is no number at all, or larger
+than any, is the caller's fault and an error; what is a number but cannot be (a negative one, an unknown name) is left
+to :class:`scheduler.accounting.Accounting`, which counts and ignores it. The usual types take the short way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from random import Random
+from typing import Any
+
+from scheduler.domains import TIME_DOMAIN, TOKENS_MAX, Domain
+from scheduler.errors import BadInput
+from scheduler.policies.catalogue import policy as read_policy
+from scheduler.policies.rule import Policy
+from scheduler.state import Request, checked_request
+
+_TOKENS = Domain(0, TOKENS_MAX, integer=True, unit="token")
+_LATEST_S = TIME_DOMAIN.high or 0.0
+_INT = {int}
+
+
+def checked_name(request_id: Any) -> Hashable:
+    """A name that events can call a request by.
+
+    Raises:
+        BadInput: if it cannot be looked up.
+
+    Example:
+        >>> checked_name("7f3a")
+        '7f3a'
+    """
+    try:
+        hash(request_id)
+    except TypeError:
+        raise BadInput("request_id", request_id, "something hashable, as a text or a number") from None
+    return request_id  # type: ignore[no-any-return]
+
+
+def told_tokens(field: str, value: Any) -> int:
+    """A number of tokens that an event tells; negative ones pass, to be counted and ignored [token].
+
+    Raises:
+        BadInput: if it is no whole number, or larger than any.
+
+    Example:
+        >>> told_tokens("tokens", 17), told_tokens("tokens", -1)
+        (17, -1)
+    """
+    if type(value) is int and value <= TOKENS_MAX:
+        return value
+    return int(_TOKENS.check(field, value))
+
+
+def told_time(value: Any) -> float:
+    """A time that a call tells; how early it is does not matter, for time never runs backwards [s].
+
+    Raises:
+        BadInput: if it is no number, or later than any time can be.
+
+    Example:
+        >>> told_time(12.5), told_time(-1)
+        (12.5, -1)
+    """
+    if type(value) in (float, int) and value <= _LATEST_S:
+        return value  # type: ignore[no-any-return]
+    return float(TIME_DOMAIN.check("now_s", value))
+
+
+def checked_keys(field: str, keys: Any) -> Sequence[int]:
+    """Keys of blocks, every one a whole number.
+
+    Raises:
+        BadInput: naming the first that is none.
+
+    Example:
+        >>> checked_keys("stored", [7, 8])
+        [7, 8]
+    """
+    if not isinstance(keys, tuple | list):
+        raise BadInput(field, keys, "a tuple of keys")
+    if not set(map(type, keys)) <= _INT:
+        place, key = next((place, key) for place, key in enumerate(keys) if type(key) is not int)
+        raise BadInput(f"{field}[{place}]", key, "an integer")
+    return keys
+
+
+def settled_policy(policy: Any, ties: Any) -> Policy:
+    """The policy with the tie rule that was asked for, if it has one.
+
+    Args:
+        policy: ``NAME[:knob=value,...]`` or a :class:`Policy`.
+        ties: ``random``, ``first``, or None for what the policy says; a text that says it itself is not overruled.
+
+    Raises:
+        BadInput: for an unknown name, with the nearest ones.
+
+    Example:
+        >>> settled_policy("lmetric", "random").label
+        'lmetric:ties=random'
+    """
+    if not isinstance(policy, str | Policy):
+        raise BadInput("policy", policy, "a text NAME[:knob=value,...] or a Policy")
+    found = read_policy(policy) if isinstance(policy, str) else policy
+    if ties is not None and not (isinstance(ties, str) and ties in ("random", "first")):
+        raise BadInput("ties", ties, "random, first or None")
+    said = isinstance(policy, str) and "ties=" in policy
+    if ties is None or said or "ties" not in found.values:
+        return found
+    return found.rule.with_knobs({**found.values, "ties": ties})
+
+
+def seeded(seed: Any) -> Random:
+    """The source of all draws of a router.
+
+    Raises:
+        BadInput: if the seed is no whole number.
+
+    Example:
+        >>> seeded(1).random() == seeded(1).random()
+        True
+    """
+    if type(seed) is not int:
+        raise BadInput("seed", seed, "an integer")
+    return Random(seed)
+
+
+_KEY_TYPES = frozenset((int, bytes))
+
+
+def routable_request(request: Any, every_key: bool = False) -> Request:
+    """A request that can be routed.
+
+    Args:
+        request: what was given.
+        every_key: whether all of its ``block_keys`` are looked at, because all will be remembered; else the first and
+            the last, for to look at a thousand takes half as long as to route them.
+
+    Raises:
+        BadInput: naming the field, the value and what was expected.
+
+    Example:
+        >>> routable_request(Request(id=1, arrival_s=0.0, prompt_tokens=16)).id
+        1
+    """
+    if not isinstance(request, Request):
+        raise BadInput("request", request, "a Request")
+    for name in ("id", "prompt_tokens", "block_tokens"):
+        if type(getattr(request, name)) is not int:
+            raise BadInput(f"request.{name}", getattr(request, name), "an integer")
+    keys = request.block_keys
+    if type(keys) is not tuple:
+        raise BadInput("request.block_keys", keys, "a tuple of keys")
+    some = keys if every_key else (*keys[:1], *keys[-1:])
+    if not _KEY_TYPES.issuperset(map(type, some)):
+        checked_keys("request.block_keys", keys)
+    if not (request.session is None or type(request.session) is int):
+        raise BadInput("request.session", request.session, "an integer or None")
+    if type(request.group) is not str:
+        raise BadInput("request.group", request.group, "a text")
+    return checked_request(request)
