@@ -25,20 +25,20 @@ from replay.sim.run import simulate
 from replay.sources import open_source
 from scheduler.policies.catalogue import policy
 
-#: Not those on which the settings were tried out (0 and 1).
-SEEDS = range(10, 15)
-REQUESTS = 6000
+#: Not those on which settings were tried out (0 to 4, 10 to 14).
+SEEDS = range(20, 25)
+REQUESTS = 12_000
 #: Long prefixes, short questions, long replies, low load: where a hit is worth most and a batch slot is held longest.
-RAMP = f"requests={REQUESTS},fresh_tokens_mean=32,output_tokens_mean=2000,ramp=0.1"
-#: By instances and share of the class: prefix [token], rate of one instance [request/s]. Looked for with bare product
-#: and join-shortest-queue alone, so that the workload counts.
+RAMP = f"requests={REQUESTS},prefix_tokens=16000,fresh_tokens_mean=32,ramp=0.1"
+#: By instances and share of the class: mean reply [token], rate of one instance [request/s]. Looked for with bare
+#: product and join-shortest-queue alone, so that the workload counts.
 RAMPS = {
-    (8, 0.3): (12_000, 0.25),
-    (8, 0.5): (16_000, 0.15),
-    (8, 0.7): (16_000, 0.15),
-    (16, 0.3): (16_000, 0.2),
-    (16, 0.5): (16_000, 0.2),
-    (16, 0.7): (16_000, 0.25),
+    (8, 0.3): (3000, 0.1),
+    (8, 0.5): (3000, 0.1),
+    (8, 0.7): (3000, 0.1),
+    (16, 0.3): (2000, 0.2),
+    (16, 0.5): (2000, 0.2),
+    (16, 0.7): (2000, 0.25),
 }
 BURST = f"requests={REQUESTS},prefix_tokens=8000,fresh_tokens_mean=32,burst_share=0.3,burst_at=0.15,burst_length=0.7"
 BURST_RATE_PER_INSTANCE = 0.1
@@ -52,8 +52,8 @@ COUNTS_FROM = 2.5
 def hot_sources() -> dict[str, tuple[str, int]]:
     """Source and instances of every hot workload, by name."""
     found: dict[str, tuple[str, int]] = {}
-    for (count, share), (prefix, rate) in RAMPS.items():
-        text = f"workload:hot_spot_ramp:share={share},rate_per_s={rate * count},prefix_tokens={prefix},{RAMP}"
+    for (count, share), (reply, rate) in RAMPS.items():
+        text = f"workload:hot_spot_ramp:share={share},rate_per_s={rate * count},output_tokens_mean={reply},{RAMP}"
         found[f"ramp {share} on {count}"] = (text, count)
     for count in (8, 16):
         text = f"workload:thinking_burst:rate_per_s={BURST_RATE_PER_INSTANCE * count},{BURST}"

@@ -31,7 +31,16 @@ from scheduler.policies.compiled import compile_keys, source_of
 from scheduler.policies.product import LMETRIC
 from scheduler.policies.rotation import RANDOM
 from scheduler.sane import sane_request, sane_state
-from scheduler.screening import ARRAYS_FROM, FULL_PRODUCTS, PRODUCTS, Screen, array_reader, list_reader, screen
+from scheduler.screening import (
+    ARRAYS_FROM,
+    FULL_PRODUCTS,
+    PRODUCTS,
+    Columns,
+    Screen,
+    array_reader,
+    list_reader,
+    screen,
+)
 from scheduler.traffic import ClassTraffic
 
 #: What finds: it is asked only where the one pass says that there may be something.
@@ -85,6 +94,11 @@ class Detector:
         self._keys = compile_keys(self.policy)
         self._by_lists, self._by_arrays = list_reader(self.policy), array_reader(self.policy)
 
+    def columns(self, view: Any, prompt_tokens: int) -> Columns:
+        """The one pass over the instances, keys of product rules among its columns."""
+        read = self._by_arrays if len(view.ids) >= ARRAYS_FROM else self._by_lists
+        return read(view, prompt_tokens)
+
     def look(
         self,
         view: Any,
@@ -93,6 +107,7 @@ class Detector:
         *,
         expected_output_tokens: float | None = None,
         keys: Any = None,
+        columns: Columns | None = None,
         trusted: bool = False,
     ) -> Detection:
         """The same as :func:`detect`, for the hot path of a router.
@@ -103,6 +118,7 @@ class Detector:
             traffic: what is known of the prefix classes.
             expected_output_tokens: what to believe of its output length [token]; None for what the request says.
             keys: the rule's keys of all instances as the compiled rule gives them, if they are known already.
+            columns: what :meth:`columns` gave for this view and request, if it was asked already.
             trusted: True if the view's numbers are the caller's own and need no check.
         """
         try:
@@ -110,7 +126,7 @@ class Detector:
                 view, faults = self._checked(view, request, traffic, expected_output_tokens)
                 if faults:
                     return _detection(faults, None)
-            return self._look(view, request, traffic, expected_output_tokens, keys)
+            return self._look(view, request, traffic, expected_output_tokens, keys, columns)
         except BadInput as fault:
             return _detection([inconsistent.insane(fault.field, fault.value, fault.expected)], None)
         except Exception as fault:  # noqa: BLE001 - total: what an object of somebody else raises is a finding
@@ -132,7 +148,13 @@ class Detector:
         return view, faults
 
     def _look(
-        self, view: Any, request: Any, traffic: Sequence[ClassTraffic], expected_output_tokens: Any, keys: Any
+        self,
+        view: Any,
+        request: Any,
+        traffic: Sequence[ClassTraffic],
+        expected_output_tokens: Any,
+        keys: Any,
+        columns: Columns | None,
     ) -> Detection:
         if request is None:
             families = self._families(view, traffic, max(view.running))
@@ -140,8 +162,8 @@ class Detector:
             return _detection([found for family in families for found in family(scene)], None)
         if expected_output_tokens is None:
             expected_output_tokens = request.expected_output_tokens
-        many = len(view.ids) >= ARRAYS_FROM
-        columns = (self._by_arrays if many else self._by_lists)(view, request.prompt_tokens)
+        if columns is None:
+            columns = self.columns(view, request.prompt_tokens)
         if columns.most_hit > request.prompt_tokens:
             return _detection(inconsistent.hit_faults(view, request.prompt_tokens), None)
         if self._draws:

@@ -20,6 +20,7 @@ from scheduler.finding import Detection, Kind
 from scheduler.mitigation import Mode, confirmed_hot_spot, mitigate
 from scheduler.monitor import Monitor
 from scheduler.remedies import Mitigation
+from scheduler.screening import ARRAYS_FROM, PRODUCTS, Columns
 from scheduler.state import Request
 from scheduler.traffic import ClassTraffic
 from scheduler.unions import Joint
@@ -77,7 +78,15 @@ class Guard:
         self._recent: deque[int] = deque()
         self._sent: list[int] = []
         self._tried_s: dict[int, float] = {}  # when a silent instance got its last request all the same
+        #: The detector's one pass gives the keys of these rules with few instances: no need to compute them twice.
+        self.gives_keys = self.detector.policy.rule.name in PRODUCTS
         self._acts_always = mode in (Mode.OFFSET, Mode.PROBE_COLD)
+
+    def columns(self, view: Any, request: Request) -> Columns | None:
+        """The detector's pass over the instances, if its keys are the rule's; else None."""
+        if self.gives_keys and len(view.ids) < ARRAYS_FROM:
+            return self.detector.columns(view, request.prompt_tokens)
+        return None
 
     def grow(self, slot_count: int) -> None:
         """There are more slots now."""
@@ -101,6 +110,7 @@ class Guard:
         slots: Sequence[int],
         holders_of: Callable[[Any], int],
         expected_output_tokens: float | None,
+        columns: Columns | None = None,
     ) -> tuple[Detection, Mitigation | None]:
         """Detect, and mitigate if there is something to mitigate.
 
@@ -113,6 +123,7 @@ class Guard:
             slots: slot of every position.
             holders_of: bitmask of the slots that hold a block.
             expected_output_tokens: what to believe of its output length [token].
+            columns: what the detector's pass over the instances gave, if it was asked for the keys.
 
         Returns:
             What was found, and what was done about it; None if nothing had to be looked at.
@@ -122,7 +133,13 @@ class Guard:
         if rows:
             rows = tuple([self._as_it_will_be(row, slots) for row in rows])
         detection = self.detector.look(
-            view, request, rows, expected_output_tokens=expected_output_tokens, keys=keys, trusted=True
+            view,
+            request,
+            rows,
+            expected_output_tokens=expected_output_tokens,
+            keys=keys,
+            columns=columns,
+            trusted=True,
         )
         self.monitor.decided(path, slots[chosen])
         if not self._acts_always and (detection.safe or self.mode is Mode.NONE):

@@ -75,7 +75,8 @@ def confirmed_hot_spot(detection: Detection) -> Finding | None:
     for finding in detection.findings:
         if finding.kind is not Kind.HOT_SPOT or not finding.evidence.get("applies", True):
             continue
-        if finding.severity is Severity.CRITICAL or finding.evidence.get("streak") is None:
+        unknown = finding.evidence.get("streak") is None and finding.severity is not Severity.INFO
+        if finding.severity is Severity.CRITICAL or unknown:
             return finding
     return None
 

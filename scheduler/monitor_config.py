@@ -44,7 +44,7 @@ class MonitorConfig(msgspec.Struct, frozen=True, kw_only=True):
     levels: int = 4
     imbalance_allowed: float = 1.25
     hold: bool = True
-    imbalance_left: float = 1.05
+    imbalance_left: float = 1.0
     union_every: int = 64
     union_masks: int = 8
 

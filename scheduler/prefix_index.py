@@ -172,11 +172,14 @@ class PrefixIndex:
         get, bits = self._masks.get, self._bits
         hits = [0] * count
         mask = get(keys[0], 0) if length else 0
+        end = get(keys[length - 1], 0) if mask else 0  # who holds the whole prompt needs no search
         low = 0
         while mask:
             # Invariant: mask is held at depth `low`. Gallop past the last depth that has it, then bisect.
             # Strides grow eightfold: a probe costs most of the time, so a few too far are cheaper than many on the way.
-            stride, high = 4, low + 1
+            stride, high = (4, low + 1) if mask != end else (4, length)
+            if high == length:
+                low = length - 1
             while high < length and get(keys[high]) == mask:
                 low, high, stride = high, high + stride, stride << 3
             if high > length:

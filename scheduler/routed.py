@@ -110,10 +110,11 @@ def routed_by(ledger: Ledger, guard: Guard, chooser: Chooser, request: Request, 
         raise BadInput("instances", 0, "at least one instance that is not draining", "join one")
     expected = ledger.observe(request, now_s)
     view, slots = ledger.view, ledger.slots.routable
-    keys = chooser.keys(view, request, expected)
+    columns = guard.columns(view, request)
+    keys = chooser.keys(view, request, expected) if columns is None else columns.keys
     chosen = chooser.take(keys)
     path = guard.monitor.arrived(request.block_keys, request.block_tokens, request.prompt_tokens)
-    detection, done = guard.look(view, request, path, keys, chosen, slots, ledger.index.holders, expected)
+    detection, done = guard.look(view, request, path, keys, chosen, slots, ledger.index.holders, expected, columns)
     taken = chosen if done is None else done.instance
     chooser.remember(view, request, taken)
     hit = view.hit_tokens[taken]

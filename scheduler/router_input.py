@@ -147,9 +147,10 @@ def routable_request(request: Any, every_key: bool = False) -> Request:
     """
     if not isinstance(request, Request):
         raise BadInput("request", request, "a Request")
-    for name in ("id", "prompt_tokens", "block_tokens"):
-        if type(getattr(request, name)) is not int:
-            raise BadInput(f"request.{name}", getattr(request, name), "an integer")
+    if not (type(request.id) is type(request.prompt_tokens) is type(request.block_tokens) is int):
+        for name in ("id", "prompt_tokens", "block_tokens"):
+            if type(getattr(request, name)) is not int:
+                raise BadInput(f"request.{name}", getattr(request, name), "an integer")
     keys = request.block_keys
     if type(keys) is not tuple:
         raise BadInput("request.block_keys", keys, "a tuple of keys")

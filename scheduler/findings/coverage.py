@@ -99,6 +99,8 @@ def _uncovered(rows: tuple[ClassTraffic, ...], holders: frozenset[int], scene: S
         parts = (_fraction(row.work_share or 0.0, row.resident_requests) for row in counted)
         work = min(Fraction(1), sum(parts, Fraction(0)))
     coverage = Fraction(len(holders), count)
+    if work is not None and _far_below(work, coverage, residents, error):
+        return None
     if len(rows) == 1 and rows[0].alarmed:
         by = _standing(share, work, residents, coverage, scene.config.error)
         if by <= coverage and not rows[0].copies_missing:
@@ -140,6 +142,22 @@ def _beyond(share: Fraction, coverage: Fraction, window: int | None, error: floa
     else:
         divergence = formulas.kl_divergence(SCALAR, float(share), float(coverage))
     return bool(window >= formulas.window_for(SCALAR, error, divergence))
+
+
+def _far_below(work: Fraction, coverage: Fraction, residents: int | None, error: float) -> bool:
+    """Whether chance explains with probability below ``error`` that so little work is seen of an uncovered class.
+
+    Batch slots are held by work: many short requests are no hot spot (claim ``coverage_law_by_work``).
+    """
+    if work >= coverage:
+        return False
+    if residents is None:
+        return True
+    if work == 0:  # the limit of the divergence
+        divergence = SCALAR.log(1 / (1 - coverage))
+    else:
+        divergence = formulas.kl_divergence(SCALAR, float(work), float(coverage))
+    return bool(residents >= formulas.window_for(SCALAR, error, divergence))
 
 
 def _standing(

@@ -6,6 +6,8 @@ allowed, and so does the leverage of its hits if the request at hand tells it. C
 
 ``silent_band``, a warning, for product rules and a request of the class: the residents settle at an imbalance that the
 leverage covers, so the flows alone never make the product spill (claim ``silent_band``).
+
+Both are infos while there are fewer requests in flight than instances: then no batch to speak of runs hot.
 """
 
 from __future__ import annotations
@@ -63,9 +65,12 @@ def _hot_spot(scene: Scene, uncovered: Uncovered, leverage: float | None) -> Fin
         "resident_requests": uncovered.residents,
         "streak": max(streaks) if streaks else None,
     }
+    severity = Severity.CRITICAL if confirmed else Severity.WARNING
+    if _residents(scene) < count:
+        severity = Severity.INFO
     return finding(
         Kind.HOT_SPOT,
-        Severity.CRITICAL if confirmed else Severity.WARNING,
+        severity,
         held,
         f"{listed(names)} is {100 * float(uncovered.by):.3g}% of the {'work' if by_work else 'requests'}, but only "
         f"{holder_count} of {count} instances ({listed(held)}) hold it: each gets {imbalance}.",
@@ -73,6 +78,11 @@ def _hot_spot(scene: Scene, uncovered: Uncovered, leverage: float | None) -> Fin
         _claim_of(uncovered, by_work),
         **evidence,
     )
+
+
+def _residents(scene: Scene) -> int:
+    """Requests in flight. With fewer than instances each could have one of its own: no batch to speak of runs hot."""
+    return int(sum(scene.view.running) + sum(scene.view.waiting))
 
 
 def _advice(missing: int, asked: int) -> str:
@@ -89,8 +99,8 @@ def _claim_of(uncovered: Uncovered, by_work: bool) -> str:
 
 def _silent_band(scene: Scene, uncovered: Uncovered, leverage: float) -> Iterator[Finding]:
     """The steady state at today's number of residents, and whether the product spills in it."""
-    view, count, holder_count = scene.view, len(scene.view.ids), len(uncovered.holders)
-    residents = sum(view.running) + sum(view.waiting)
+    count, holder_count = len(scene.view.ids), len(uncovered.holders)
+    residents = _residents(scene)
     share = float(uncovered.by)
     hot = formulas.hot_rate(share, holder_count, residents)
     cold = formulas.cold_rate(share, holder_count, count, residents)
@@ -101,13 +111,14 @@ def _silent_band(scene: Scene, uncovered: Uncovered, leverage: float) -> Iterato
         f"more than {leverage - 1:.3g} residents on a holder" if bound is None else f"an imbalance above {bound:.3g}"
     )
     imbalance = "without bound" if uncovered.imbalance is None else f"{uncovered.imbalance:.3g}"
+    held = scene.names(sorted(uncovered.holders))
     mine = next(row.name for row in uncovered.rows if belongs(row, scene.group))
     yield finding(
         Kind.SILENT_BAND,
-        Severity.WARNING,
-        scene.names(sorted(uncovered.holders)),
-        f"With {counted(residents, 'resident')} {mine} settles at {hot:.3g} on a holder against {cold:.3g} elsewhere "
-        f"(imbalance {imbalance}), and with leverage {leverage:.3g} the product lets that stand: "
+        Severity.WARNING if residents >= count else Severity.INFO,
+        held,
+        f"With {counted(residents, 'resident')} {mine} settles at {hot:.3g} on a holder ({listed(held)}) against "
+        f"{cold:.3g} elsewhere (imbalance {imbalance}), and with leverage {leverage:.3g} the product lets that stand: "
         f"it spills only from {limit}.",
         "Do not wait for the product to spill; copy the prefix to the instances it lacks.",
         "silent_band",

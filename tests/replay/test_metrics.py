@@ -74,6 +74,7 @@ def test_a_whole_summary_by_hand() -> None:
         "name": "round_robin",
         "knobs": {"ties": "first"},
         "seed": 3,
+        "mitigation": "none",
         "requests": 7,
         "finished": 6,
         "rejected": 1,
@@ -90,6 +91,7 @@ def test_a_whole_summary_by_hand() -> None:
         "instance_requests": [3, 3],
         "instance_prompt_tokens": [44_000, 3500],
         "wall_s": 0.5,
+        "watch": None,
     }
     same(summary(requests, FAST, SLOW), expected)
 

@@ -1,0 +1,53 @@
+"""The saved evidence on mitigation: what it promises follows from the numbers that were saved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import mitigation
+
+SAVED: dict[str, Any] = json.loads(
+    (Path(mitigation.__file__).parent / "results" / "mitigation.json").read_text(encoding="utf-8")
+)
+HOT, CALM = SAVED["hot"], SAVED["calm"]
+
+
+def test_every_workload_that_is_promised_is_there() -> None:
+    assert set(HOT) == set(mitigation.hot_sources())
+    assert set(mitigation.CALM) <= set(CALM)
+
+
+@pytest.mark.parametrize("name", sorted(HOT))
+def test_the_verdict_follows_from_the_saved_measures(name: str) -> None:
+    assert mitigation.hot_verdict(HOT[name]["measures"]) == HOT[name]["verdict"]
+
+
+def test_bare_product_fails_on_nearly_all_of_them() -> None:
+    counting = [name for name in HOT if HOT[name]["verdict"]["bare imbalance / jsq"] >= mitigation.COUNTS_FROM]
+    assert len(counting) >= len(HOT) - 1
+
+
+@pytest.mark.parametrize("name", sorted(HOT))
+def test_a_hot_spot_is_healed_at_the_promised_price(name: str) -> None:
+    verdict = HOT[name]["verdict"]
+    if verdict["bare imbalance / jsq"] < mitigation.COUNTS_FROM:
+        return  # bare product hardly fails there, so it says nothing
+    assert verdict["mean TTFT / bare"] <= 1.03
+    assert verdict["mean TPOT / best"] <= 1.03
+    assert verdict["p99 TPOT / jsq"] <= 1.1
+    assert verdict["imbalance p50 / bare"] <= 0.6
+    if "0.7" in name:
+        assert verdict["imbalance p50 / jsq"] <= 1.25
+        assert verdict["imbalance p99 / jsq"] <= 2.5
+
+
+@pytest.mark.parametrize("name", sorted(CALM))
+def test_calm_traffic_does_not_feel_it(name: str) -> None:
+    verdict = CALM[name]["verdict"]
+    for measure in ("ttft_s_mean", "tpot_s_mean"):
+        assert abs(verdict[f"{measure} change"]) < max(0.01, verdict[f"{measure} spread"])
+    assert CALM[name]["watch"]["unsafe_fraction"] < 0.01
