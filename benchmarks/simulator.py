@@ -36,11 +36,13 @@ def against_dynamo(rounds: int = ROUNDS) -> dict[str, Any]:
     peer = peer_environment("dynamo")
     own: list[dict[str, Any]] = []
     same_rule: list[dict[str, Any]] = []
+    routed: list[dict[str, Any]] = []
     theirs: list[dict[str, Any]] = []
     for turn in range(rounds):
         own.append(in_process(sys.executable, OWN, trace, "lmetric", str(INSTANCES)))
         theirs.append(in_process(peer, PEER, trace, "kv_router", str(INSTANCES)))
         same_rule.append(in_process(sys.executable, OWN, trace, "dynamo", str(INSTANCES)))
+        routed.append(in_process(sys.executable, OWN, trace, "lmetric", str(INSTANCES), "auto"))
         print(f"  turn {turn + 1} of {rounds} done", flush=True)
     replay = [row["requests"] / row["simulate_s"] for row in own]
     whole = [row["requests"] / (row["read_s"] + row["prepare_s"] + row["simulate_s"]) for row in own]
@@ -53,6 +55,7 @@ def against_dynamo(rounds: int = ROUNDS) -> dict[str, Any]:
         "requests_per_s": {
             "argprod lmetric, replay": spread(replay),
             "argprod dynamo rule, replay": spread([row["requests"] / row["simulate_s"] for row in same_rule]),
+            "argprod lmetric, the router in the loop": spread([row["requests"] / row["simulate_s"] for row in routed]),
             "dynamo kv_router, replay": spread(their_replay),
             "argprod lmetric, whole call": spread(whole),
             "dynamo kv_router, whole call": spread(their_whole),
@@ -83,7 +86,7 @@ def run() -> None:
     print("simulator against dynamo, in turns")
     result = against_dynamo()
     for name, row in result["requests_per_s"].items():
-        print(f"  {name:34} {shown(row)} requests/s")
+        print(f"  {name:40} {shown(row)} requests/s")
     print(f"  ratio, replay alone on both sides:  {shown(result['ratio_replay'], 1)}x")
     print(f"  ratio, whole job on both sides:     {shown(result['ratio_whole'], 1)}x")
     print(f"  ratio, replay here over call there: {shown(result['ratio_replay_over_call'], 1)}x")

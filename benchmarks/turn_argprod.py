@@ -10,19 +10,21 @@ import time
 from replay.metrics import latencies
 from replay.sim.cluster import roofline_cluster
 from replay.sim.parts import prepare
+from replay.sim.router_decider import Routing
 from replay.sim.run import simulate
 from replay.sources import open_source
 from scheduler.policies.catalogue import policy
 
 
-def main(source: str, rule: str, instances: int) -> None:
-    """Time the three stages."""
+def main(source: str, rule: str, instances: int, mitigation: str | None = None) -> None:
+    """Time the three stages; with a mitigation the shipped router decides, with all that it has."""
     started = time.perf_counter()
     requests = list(open_source(source)[0])
     read = time.perf_counter()
     prepared = prepare(requests)
     ready = time.perf_counter()
-    record = simulate(prepared, policy(rule), roofline_cluster(instances), closed_loop=True)
+    routing = None if mitigation is None else Routing(mitigation)
+    record = simulate(prepared, policy(rule), roofline_cluster(instances), closed_loop=True, routing=routing)
     done = time.perf_counter()
     result = {
         "requests": len(requests),
@@ -36,4 +38,4 @@ def main(source: str, rule: str, instances: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:5])
