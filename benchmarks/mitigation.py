@@ -33,7 +33,7 @@ RAMP = f"requests={REQUESTS},prefix_tokens=16000,fresh_tokens_mean=32,ramp=0.1"
 #: By instances and share of the class: mean reply [token], rate of one instance [request/s]. Looked for with bare
 #: product and join-shortest-queue alone, so that the workload counts.
 RAMPS = {
-    (8, 0.3): (3000, 0.1),
+    (8, 0.3): (6000, 0.06),
     (8, 0.5): (3000, 0.1),
     (8, 0.7): (3000, 0.1),
     (16, 0.3): (2000, 0.2),
