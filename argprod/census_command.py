@@ -100,7 +100,8 @@ def census_command(
         task = bars.add_task("replaying", total=len(requests))
 
         def tell(what: str, done: int, of: int) -> None:
-            bars.update(task, description="replaying" if what == "run" else "forking", completed=done, total=of)
+            words = {"run": "replaying", "detector": "asking the detector"}
+            bars.update(task, description=words.get(what, "forking"), completed=done, total=of)
 
         census = take_census(
             requests,

@@ -133,9 +133,12 @@ def _tell_counts(console: Console, counts: Counts) -> None:
         f"best fixed w, known in hindsight: {_range(best)}, differs in {number(100 * best.share)}%; "
         f"with one of its own in each of {len(counts.slices)} parts {number(100 * counts.best_by_slice)}%",
     )
-    if counts.findings:
-        found = ", ".join(f"{escape(kind)} {many}" for kind, many in counts.findings.items())
-        console.print(f"decisions with findings: {found}")
+    for kind, found in counts.findings.items():
+        lines = ", ".join(f"w {weight}: {number(100 * share)}%" for weight, share in found.differing.items())
+        console.print(
+            f"found {escape(kind)} at {number(100 * found.decisions / counts.decisions)}% of the decisions "
+            f"({found.unsafe} unsafe); there lines differ: {lines}"
+        )
 
 
 def _tell_run(console: Console, line: ForkSummary) -> None:

@@ -10,6 +10,8 @@ import datetime as dt
 import time
 from typing import Any
 
+import msgspec
+
 from benchmarks.measure import machine, save
 from benchmarks.simulator import conversation_trace
 from replay.census_effects import Estimate, ForkSummary
@@ -54,6 +56,7 @@ def summary(census: Census) -> dict[str, Any]:
         "best_weight_differing_share": round(counts.best.share, 4),
         "best_weight_by_slice_differing_share": round(counts.best_by_slice, 4),
         "horizon_s": census.horizon_s,
+        "findings": {kind: msgspec.to_builtins(found) for kind, found in counts.findings.items()},
         "forks": {f"{line.weight:g}": _forks(line) for line in census.lines},
     }
 

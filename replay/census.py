@@ -11,8 +11,7 @@ The published line uses other indicators and a scale of its own at each decision
 from __future__ import annotations
 
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,8 +37,6 @@ PUBLISHED = ("linear:weight=0.7", "linear:weight=0.55")
 #: Decisions that are reduced together; bounds the memory, changes nothing else.
 CHUNK = 4096
 
-#: ``findings_of(view, request)``: kinds of what a detector finds at a decision.
-FindingsOf = Callable[[RouterView, Request], Iterable[str]]
 #: Floats or whole numbers, one a decision.
 Column = Any
 
@@ -63,7 +60,6 @@ class Decisions:
             ``tau (q + n B)``, both at their own tau [s].
         predicted_offset_s: the same with decode counted, ``tau (q + (n + kappa) B)`` [s].
         published: published line -> decisions at which it would not have been content with the product's instance.
-        findings: kind of finding -> decisions that had it.
     """
 
     at: Column
@@ -80,7 +76,6 @@ class Decisions:
     predicted_s: dict[float, Column]
     predicted_offset_s: dict[float, Column]
     published: dict[str, int]
-    findings: dict[str, int]
 
     def __len__(self) -> int:
         return len(self.at)
@@ -107,19 +102,16 @@ class Witness:
         cluster: what is simulated.
         request_count: requests of the run.
         fork_weights: lines whose choices are written down, to be tried in forks [token/request].
-        findings_of: a detector to ask at every decision, or None.
     """
 
     cluster: Cluster
     request_count: int
     fork_weights: Sequence[float] = ()
-    findings_of: FindingsOf | None = None
     _rows: array[int] = field(init=False, default_factory=lambda: array("q"))
     _heads: list[tuple[int, int, int, int]] = field(init=False, default_factory=list)
     _expected: list[float] = field(init=False, default_factory=list)
     _done: list[dict[Any, Column]] = field(init=False, default_factory=list)
     _published: Onlooker = field(init=False)
-    _findings: Counter[str] = field(init=False, default_factory=Counter)
 
     def __post_init__(self) -> None:
         lines = [policy(text) for text in PUBLISHED]
@@ -136,8 +128,6 @@ class Witness:
         self._heads.append((at, request.id, chosen, request.prompt_tokens))
         self._expected.append(expected)
         self._published(sim, view, chosen, at)
-        if self.findings_of is not None:
-            self._findings.update(set(self.findings_of(view, request)))
         if len(self._heads) == CHUNK:
             self._reduce()
 
@@ -151,7 +141,7 @@ class Witness:
         by_weight = {name: {w: columns.pop((name, w)) for w in self.fork_weights} for name in _BY_WEIGHT}
         counts = self._published.result(RULE, 0).differing
         published = {text: counts[policy(text).label] or 0 for text in PUBLISHED}
-        return Decisions(**columns, **by_weight, published=published, findings=dict(self._findings))
+        return Decisions(**columns, **by_weight, published=published)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -226,14 +216,13 @@ def watch(
     cluster: Cluster,
     *,
     fork_weights: Sequence[float] = (),
-    findings_of: FindingsOf | None = None,
     **options: Any,
 ) -> tuple[RunRecord, Decisions]:
     """Simulate the product and write down every decision.
 
     Args:
         requests, cluster: see :func:`replay.sim.run.simulate`.
-        fork_weights, findings_of: see :class:`Witness`.
+        fork_weights: see :class:`Witness`.
         options: further arguments of ``simulate``.
 
     Returns:
@@ -249,6 +238,6 @@ def watch(
     Source: claims ``agreement_interval``, ``product_choice_is_a_tuned_line``.
     """
     count = len(requests.requests if isinstance(requests, Prepared) else requests)
-    witness = Witness(cluster, count, fork_weights, findings_of)
+    witness = Witness(cluster, count, fork_weights)
     record = simulate(requests, policy(RULE), cluster, observer=witness, extra_needs=witness.needs, **options)
     return record, witness.decisions()

@@ -6,13 +6,14 @@ best line in hindsight is found exactly, as the weight that most intervals conta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from replay.census import Decisions
+from replay.census_findings import FindingCount
 from replay.sim.ticks import TICKS_PER_S
 from scheduler import formulas
 from scheduler.policies.catalogue import policy
@@ -91,7 +92,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         best: the best lines for the whole run, known in hindsight.
         best_by_slice: share of decisions that would differ if every slice had its own best line.
         slices: parts of the run.
-        findings: kind of finding -> decisions that had it.
+        findings: kind of finding -> how often it came up, and how often lines differ there.
     """
 
     decisions: int
@@ -105,7 +106,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     best: BestLine
     best_by_slice: float
     slices: tuple[Slice, ...]
-    findings: dict[str, int]
+    findings: dict[str, FindingCount]
 
 
 def published_weights() -> tuple[float, ...]:
@@ -121,13 +122,19 @@ def published_weights() -> tuple[float, ...]:
     return tuple(formulas.exchange_rate(line.knobs.weight, TOKEN_SCALE, BATCH_SCALE) for line in lines)
 
 
-def count(decisions: Decisions, weights: Sequence[float] = WEIGHTS, slices: int = SLICES) -> Counts:
+def count(
+    decisions: Decisions,
+    weights: Sequence[float] = WEIGHTS,
+    slices: int = SLICES,
+    findings: Mapping[str, FindingCount] | None = None,
+) -> Counts:
     """Add the decisions of a run up.
 
     Args:
         decisions: at least one.
         weights: lines to count, > 0 [token/request].
         slices: parts of the run, >= 1; fewer if there are fewer decisions.
+        findings: what was found at them, if the detector was asked.
     """
     assert len(decisions), "a run without a decision has nothing to count"
     parts = tuple(
@@ -146,7 +153,7 @@ def count(decisions: Decisions, weights: Sequence[float] = WEIGHTS, slices: int 
         best=best_line(decisions.low, decisions.high),
         best_by_slice=sum(part.best.differing for part in parts) / len(decisions),
         slices=parts,
-        findings=decisions.findings,
+        findings=dict(findings or {}),
     )
 
 

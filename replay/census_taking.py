@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from replay.census import FindingsOf, watch
+from replay.census import watch
 from replay.census_counts import WEIGHTS, Counts, count, published_weights
 from replay.census_effects import ForkSummary, summed_up
+from replay.census_findings import count_findings, found_at
 from replay.census_fork import FORK_WEIGHTS, HORIZON_S, SAMPLES, Fork, Task, Trunk, forked, sampled
 from replay.sim.cluster import Cluster
 from replay.sim.parts import Prepared, prepare
@@ -19,7 +20,7 @@ from scheduler.state import Request
 WEIGHT_DOMAIN = Domain(0, 1e12, low_open=True, unit="token/request")
 SAMPLES_DOMAIN = Domain(0, 100_000, integer=True, unit="fork")
 
-#: ``progress(what, done, of)``: ``what`` is ``run`` (requests) or ``forks``.
+#: ``progress(what, done, of)``: ``what`` is ``run``, ``detector`` (requests) or ``forks``.
 Progress = Callable[[str, int, int], None]
 
 
@@ -56,7 +57,6 @@ def take_census(
     fork_weights: Sequence[float] = FORK_WEIGHTS,
     samples: int = SAMPLES,
     horizon_s: float = HORIZON_S,
-    findings_of: FindingsOf | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> Census:
@@ -69,7 +69,6 @@ def take_census(
         fork_weights: lines to fork at [token/request].
         samples: forks for each of them, at most; 0 for none.
         horizon_s: see :class:`Census`.
-        findings_of: a detector to ask at every decision, or None.
         jobs: processes for the forks; the result does not depend on it.
         progress: told how far it is.
 
@@ -98,7 +97,6 @@ def take_census(
         prepared,
         cluster,
         fork_weights=fork_weights,
-        findings_of=findings_of,
         seed=seed,
         closed_loop=closed_loop,
         until_s=until_s,
@@ -106,11 +104,19 @@ def take_census(
     )
     if not len(decisions):
         raise BadInput("requests", f"{total}, none of them routed", "at least one that fits and arrives in time")
+    found = found_at(
+        prepared,
+        cluster,
+        seed=seed,
+        closed_loop=closed_loop,
+        until_s=until_s,
+        progress=None if progress is None else lambda done: progress("detector", done, total),
+    )
     options = {"closed_loop": closed_loop, "until_s": until_s, "horizon_s": horizon_s}
     trunk = Trunk.of(prepared, cluster, record, decisions, **options)  # type: ignore[arg-type]
     tasks = [(weight, number) for weight in fork_weights for number in sampled(decisions, weight, samples, seed)]
     forks, interrupted = _forks(trunk, tasks, jobs, progress)
-    counts = count(decisions, weights)
+    counts = count(decisions, weights, findings=count_findings(decisions, found, fork_weights))
     lines = (
         summed_up(
             weight,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from fractions import Fraction
 from functools import lru_cache
 
 from scheduler import formulas
@@ -21,6 +22,26 @@ from scheduler.ops import SCALAR
 
 #: A count that nothing reaches.
 NEVER = 2**62
+
+
+def divergence_nats(share: float, coverage: float) -> float:
+    """``KL(share || coverage)`` of a coin, its limits at shares 0 and 1 too, where ``0 ln 0`` is 0 [nat/request].
+
+    Args:
+        share: what is seen, in [0, 1].
+        coverage: c, in (0, 1).
+
+    Example:
+        >>> divergence_nats(1, 0.25) == math.log(4), divergence_nats(0, 0.75) == math.log(4), divergence_nats(0.5, 0.5)
+        (True, True, 0.0)
+
+    Source: claim ``alarm_window``.
+    """
+    if share >= 1:
+        return math.log(1 / coverage)
+    if share <= 0:
+        return math.log(1 / (1 - coverage))
+    return float(formulas.kl_divergence(SCALAR, share, coverage))
 
 
 def evidence_nats(count: int, total: int, holder_count: int, instance_count: int) -> float:
@@ -42,27 +63,24 @@ def evidence_nats(count: int, total: int, holder_count: int, instance_count: int
     """
     if count * instance_count <= holder_count * total:
         return 0.0
-    coverage = holder_count / instance_count
-    if count == total:  # 0 ln 0 is 0, which a logarithm does not know
-        return total * math.log(1 / coverage)
-    return total * float(formulas.kl_divergence(SCALAR, count / total, coverage))
+    return total * divergence_nats(count / total, holder_count / instance_count)
 
 
-def fluid_imbalance(count: int, total: int, holder_count: int, instance_count: int) -> float:
-    """Flow to a holder by flow to another instance at the share seen: ``k/(w-k) (N-M)/M`` [1].
+def fluid_imbalance(share: float | Fraction, holder_count: int, instance_count: int) -> float:
+    """Flow to a holder by flow to another instance: ``x/(1-x) (N-M)/M``; infinite if nothing flows elsewhere [1].
 
     Args:
-        count, total, holder_count, instance_count: as for :func:`evidence_nats`.
+        share: x, in [0, 1].
+        holder_count, instance_count: as for :func:`evidence_nats`.
 
     Example:
-        >>> fluid_imbalance(32, 64, 1, 4), fluid_imbalance(64, 64, 1, 4)
+        >>> fluid_imbalance(0.5, 1, 4), fluid_imbalance(1, 1, 4)
         (3.0, inf)
 
     Source: claim ``hotspot_growth``, the limit of the ratio.
     """
-    if count == total:
+    if share >= 1:
         return math.inf
-    share = count / total
     hot = formulas.hot_rate(share, holder_count, 1)
     return float(hot / formulas.cold_rate(share, holder_count, instance_count, 1))
 
@@ -85,7 +103,7 @@ def alarms(
     """
     return (
         evidence_nats(count, total, holder_count, instance_count) >= needed_nats
-        and fluid_imbalance(count, total, holder_count, instance_count) > imbalance_allowed
+        and fluid_imbalance(count / total, holder_count, instance_count) > imbalance_allowed
     )
 
 

@@ -28,8 +28,8 @@ class MonitorConfig(msgspec.Struct, frozen=True, kw_only=True):
             where a batch of 4 becomes one of 5: less is the grain of whole requests.
         hold: whether an alarm stands until the class has the holders it needs; else only while a test speaks.
         imbalance_left: with the other traffic where it is, copies are asked for until the mean load of the holders is
-            at most so many times the mean of all, >= 1; chance comes on top. The default was tried out, see
-            ``docs/notes/2026-11-25-detector-monitor-mitigation.md``.
+            at most so many times the mean of all, >= 1; chance comes on top. Larger values save a
+            few copies: ``docs/notes/2026-11-25-detector-monitor-mitigation.md``.
         union_every: classes that share holders are looked for once in so many requests, >= 1 [request].
         union_masks: so many different sets of holders, the heaviest, are combined in pairs, >= 1.
 

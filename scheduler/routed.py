@@ -81,6 +81,7 @@ class Routed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
                 "prompt_tokens": self.request.prompt_tokens,
                 "hit_tokens": self.hit_tokens,
                 "new_tokens": self.new_tokens,
+                "instances": self.state.ids,
                 "scores": self.scores,
                 "margin": self.margin,
                 "safe": self.detection.safe,

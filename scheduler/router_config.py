@@ -24,8 +24,8 @@ class RouterConfig(msgspec.Struct, frozen=True, kw_only=True):
         source: where the knowledge of caches comes from: ``history`` (what was routed where) or ``events`` (what
             engines say they store and evict).
         capacity_blocks: KV blocks that an instance holds, for ``history``: beyond it the least recently used are
-            believed gone [block]. None for no bound: then memory grows with every new prompt. The default is more than
-            an 80 GB GPU holds of a small model in blocks of 16 tokens; give what yours holds.
+            believed gone [block]. None for no bound: then memory grows with every new prompt. The default is a
+            guess for blocks of 16 tokens (Qwen2-7B on an H20: 80,860, ``docs/sources.md``); give what yours holds.
         ttl_s: for ``history``: blocks not used for so long are believed gone; None for never [s].
         kv_tokens: KV capacity of an instance, for the column ``kv_used_fraction``; None if not known [token].
         lost_after_s: a request of which nothing was heard for so long is given up; None for never [s]. It must exceed

@@ -61,6 +61,14 @@ def test_the_lines_of_a_trace_are_read(tmp_path: Path) -> None:
     assert (second.after, second.think_s, second.session, second.group) == (0, 1.5, 3, "chat")
 
 
+def test_the_table_of_the_log_names_every_field_of_a_line() -> None:
+    lines: list[bytes] = []
+    router = scheduler.Router(["A", "B"], "lmetric", seed=1, log_sink=lines.append)
+    router.route(scheduler.Request(id=7, arrival_s=0.0, prompt_tokens=64), now_s=0.0)
+    assert set(msgspec.json.decode(lines[0])) == set(rows("Decision log"))
+    assert router.snapshot().startswith(b"argprod router ")
+
+
 def test_the_example_of_a_state_is_read_and_complete() -> None:
     file = scheduler.read_state(example("State", "json"))
     assert all(getattr(file.state, column) is not None for column in INSTANCE_DOMAINS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from scheduler.accounting import Level
 from scheduler.domains import TIME_DOMAIN, Domain
 from scheduler.mitigation import read_mode
 from scheduler.policies.rule import Policy
+from scheduler.routed import Routed
 from scheduler.router import Router
 from scheduler.router_config import RouterConfig
 
@@ -37,6 +39,7 @@ class Routing:
         sync_s: how late one learns of what another did [s].
         faults: what happens to events on their way.
         incidents: crashes of instances, restarts of routers.
+        heed: told of every decision.
         config: settings; ``source``, ``capacity_blocks`` and ``kv_tokens`` follow from the cluster.
 
     Raises:
@@ -48,6 +51,7 @@ class Routing:
     sync_s: float = 0.0
     faults: Faults = field(default_factory=Faults)
     incidents: tuple[Incident, ...] = ()
+    heed: Callable[[Routed], None] | None = None
     config: RouterConfig = field(default_factory=RouterConfig)
 
     def __post_init__(self) -> None:
@@ -95,7 +99,7 @@ class RouterDecider:
             for number in range(routing.routers)
         ]
         self.noticed = Noticed()
-        self._level, self._observer = cluster.level, observer
+        self._level, self._observer, self._heed = cluster.level, observer, routing.heed
         self._own, self._others = to_ticks(cluster.delay_s), to_ticks(cluster.delay_s + routing.sync_s)
         self._channel = Channel(routing.faults, random.Random(seed + 1))
         self._owner: dict[int, int] = {}
@@ -110,6 +114,8 @@ class RouterDecider:
         self.noticed.given_up += len(router.reclaim(now_s=now_s))
         routed = router.route(sim.request, now_s=now_s)
         self.noticed.note(at, routed)
+        if self._heed is not None:
+            self._heed(routed)
         sim.predicted_hit = routed.hit_tokens
         chosen = int(routed.instance)
         if len(self.routers) > 1:

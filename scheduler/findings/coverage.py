@@ -4,15 +4,19 @@ Two shares are looked at, of the requests (claim ``coverage_law``) and of the wo
 the number of requests it was counted over. A share exceeds its coverage ``c = |M|/N`` beyond chance if ``W KL(share ||
 c) >= ln(1/delta)``: for independent arrivals whose true share is at most c, that happens with probability below delta
 (claim ``alarm_window``); delta is the configured error, shared among all sets that are tested (claim ``error_budget``).
+What counts in the end is work: a class whose share of it lies below the coverage beyond chance is no hot spot, however
+many requests it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from math import inf
 from typing import NamedTuple
 
 from scheduler import formulas
+from scheduler.alarm import divergence_nats, fluid_imbalance
 from scheduler.findings.scene import Scene
 from scheduler.ops import SCALAR
 from scheduler.traffic import ClassTraffic
@@ -83,7 +87,7 @@ def _tested(
     found = [_uncovered(rows, holders, scene, error) for rows, holders in sets]
     yield from sorted(
         (one for one in found if one),
-        key=lambda one: float("inf") if one.imbalance is None else one.imbalance,
+        key=lambda one: inf if one.imbalance is None else one.imbalance,
         reverse=True,
     )
 
@@ -105,7 +109,8 @@ def _uncovered(rows: tuple[ClassTraffic, ...], holders: frozenset[int], scene: S
         by = _standing(share, work, residents, coverage, scene.config.error)
         if by <= coverage and not rows[0].copies_missing:
             return None
-        return Uncovered(rows, holders, share, work, window, residents, by, fluid_imbalance(by, len(holders), count))
+        imbalance = fluid_imbalance(by, len(holders), count)
+        return Uncovered(rows, holders, share, work, window, residents, by, _finite(imbalance))
     beyond = [
         x for x, seen in ((share, window), (work, residents)) if x is not None and _beyond(x, coverage, seen, error)
     ]
@@ -113,35 +118,18 @@ def _uncovered(rows: tuple[ClassTraffic, ...], holders: frozenset[int], scene: S
         return None
     by = max(beyond)
     imbalance = fluid_imbalance(by, len(holders), count)
-    if imbalance is not None and imbalance <= scene.config.imbalance_allowed:
+    if imbalance <= scene.config.imbalance_allowed:
         return None
-    return Uncovered(rows, holders, share, work, window, residents, by, imbalance)
+    return Uncovered(rows, holders, share, work, window, residents, by, _finite(imbalance))
 
 
-def fluid_imbalance(share: Fraction, holder_count: int, instance_count: int) -> float | None:
-    """Flow to a holder by flow to another instance; None if nothing flows elsewhere.
-
-    Example:
-        >>> fluid_imbalance(Fraction(1, 2), 2, 10), fluid_imbalance(Fraction(1), 2, 10)
-        (4.0, None)
-    """
-    if share >= 1:
-        return None
-    hot = formulas.hot_rate(share, holder_count, 1)
-    return float(hot / formulas.cold_rate(share, holder_count, instance_count, 1))
+def _finite(imbalance: float) -> float | None:
+    return imbalance if imbalance < inf else None
 
 
 def _beyond(share: Fraction, coverage: Fraction, window: int | None, error: float) -> bool:
     """Whether chance explains with probability below ``error`` that so large a share is seen of one that is covered."""
-    if share <= coverage:
-        return False
-    if window is None:
-        return True
-    if share >= 1:  # the limit of the divergence, where its second term is 0 times the logarithm of 0
-        divergence = SCALAR.log(1 / coverage)
-    else:
-        divergence = formulas.kl_divergence(SCALAR, float(share), float(coverage))
-    return bool(window >= formulas.window_for(SCALAR, error, divergence))
+    return share > coverage and _ruled_out(share, coverage, window, error)
 
 
 def _far_below(work: Fraction, coverage: Fraction, residents: int | None, error: float) -> bool:
@@ -149,15 +137,14 @@ def _far_below(work: Fraction, coverage: Fraction, residents: int | None, error:
 
     Batch slots are held by work: many short requests are no hot spot (claim ``coverage_law_by_work``).
     """
-    if work >= coverage:
-        return False
-    if residents is None:
+    return work < coverage and _ruled_out(work, coverage, residents, error)
+
+
+def _ruled_out(seen: Fraction, coverage: Fraction, count: int | None, error: float) -> bool:
+    """Whether so many requests rule out, up to an error, that the true share lies on the other side of the coverage."""
+    if count is None:
         return True
-    if work == 0:  # the limit of the divergence
-        divergence = SCALAR.log(1 / (1 - coverage))
-    else:
-        divergence = formulas.kl_divergence(SCALAR, float(work), float(coverage))
-    return bool(residents >= formulas.window_for(SCALAR, error, divergence))
+    return bool(count >= formulas.window_for(SCALAR, error, divergence_nats(float(seen), float(coverage))))
 
 
 def _standing(

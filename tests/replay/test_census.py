@@ -10,9 +10,11 @@ import pytest
 
 from replay.census import PUBLISHED, watch
 from replay.census_counts import WEIGHTS, best_line, count, published_weights
+from replay.census_findings import count_findings, found_at
 from replay.census_fork import FORK_WEIGHTS
 from replay.disagreement import Onlooker
 from replay.sim.cluster import roofline_cluster
+from replay.sim.router_decider import Routing
 from replay.sim.run import simulate
 from replay.workloads import parse_workload
 from scheduler import formulas
@@ -178,8 +180,26 @@ def test_counts_add_up() -> None:
     assert times == sorted(times)
 
 
-def test_a_detector_can_be_asked() -> None:
-    _, found = watch(
-        REQUESTS, CLUSTER, closed_loop=True, findings_of=lambda view, _: ["busy"] * (min(view.running) > 0)
-    )
-    assert 0 < found.findings["busy"] < len(found)
+def test_the_detector_is_asked_at_the_decisions_of_the_census() -> None:
+    """The shipped router takes what the product takes; what it finds is counted against a count by hand."""
+    taken: list[int] = []
+    noticed = simulate(
+        REQUESTS,
+        LMETRIC,
+        CLUSTER,
+        closed_loop=True,
+        routing=Routing("none", heed=lambda routed: taken.append(int(routed.instance))),
+    ).noticed
+    assert taken == CHOICES
+    assert noticed is not None
+    found = found_at(REQUESTS, CLUSTER, closed_loop=True)
+    counted = count_findings(FOUND, found, FORK_WEIGHTS)
+    by_kind: dict[str, int] = {}
+    for (kind, _), decisions in noticed.counts.items():
+        by_kind[kind] = by_kind.get(kind, 0) + decisions
+    assert {kind: row.decisions for kind, row in counted.items()} == by_kind
+    assert by_kind["contested"] > 0
+    places = [i for i, name in enumerate(FOUND.request_id.tolist()) if "contested" in found.get(name, {})]
+    for weight in FORK_WEIGHTS:
+        differing = sum(bool(FOUND.differs(weight)[i]) for i in places)
+        assert counted["contested"].differing[f"{weight:g}"] == pytest.approx(differing / len(places))

@@ -12,7 +12,16 @@ from scipy.stats import binom
 
 from scheduler import BadInput, formulas
 from scheduler.active_slots import ActiveSlots
-from scheduler.alarm import NEVER, alarms, evidence_nats, fluid_imbalance, least_alarming, least_residents, needed_nats
+from scheduler.alarm import (
+    NEVER,
+    alarms,
+    divergence_nats,
+    evidence_nats,
+    fluid_imbalance,
+    least_alarming,
+    least_residents,
+    needed_nats,
+)
 from scheduler.monitor_config import MonitorConfig
 from scheduler.ops import SCALAR
 
@@ -58,9 +67,16 @@ def test_a_count_alarms_up_to_its_own_evidence_and_below_its_own_imbalance(
     assert alarms(count, total, holders, instances, evidence, 1.0)
     assert not alarms(count, total, holders, instances, evidence * 1.001, 1.0)
     if count < total:
-        imbalance = fluid_imbalance(count, total, holders, instances)
+        imbalance = fluid_imbalance(count / total, holders, instances)
         assert not alarms(count, total, holders, instances, evidence, imbalance)
         assert alarms(count, total, holders, instances, evidence, imbalance * 0.999)
+
+
+@given(st.integers(1, 99))
+def test_the_divergence_reaches_its_limits(percent: int) -> None:
+    coverage = percent / 100
+    for end, near in ((0.0, 1e-12), (1.0, 1 - 1e-12)):
+        assert divergence_nats(end, coverage) == pytest.approx(divergence_nats(near, coverage), rel=1e-6)
 
 
 @given(TOTALS, SIZES)
@@ -68,7 +84,7 @@ def test_share_one_is_the_limit_of_shares_below(total: int, size: tuple[int, int
     holders, instances = size
     near = formulas.kl_divergence(SCALAR, 1 - 1e-12, holders / instances)
     assert evidence_nats(total, total, holders, instances) == pytest.approx(total * near, rel=1e-6)
-    assert fluid_imbalance(total, total, holders, instances) == math.inf
+    assert fluid_imbalance(1, holders, instances) == math.inf
 
 
 @given(TOTALS, st.integers(2, 40), NATS, ALLOWED)

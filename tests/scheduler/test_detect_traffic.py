@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from scheduler import ClassTraffic, ClusterState, Request
+from scheduler.alarm import fluid_imbalance
 from scheduler.detect_config import DetectConfig
 from scheduler.detection import detect
 from scheduler.finding import Finding, Kind, Severity
-from scheduler.findings.coverage import fluid_imbalance
+from scheduler.mitigation import mitigate
 
 REQUEST = Request(id=0, arrival_s=0.0, prompt_tokens=1088, group="hot")
 
@@ -76,7 +77,7 @@ def test_a_counted_share_is_hot_only_if_chance_seldom_gives_it(
         assert found.evidence["window_requests"] == window
     # Chernoff's bound is off by less than a factor sqrt(8 W) wherever it speaks.
     imbalance = fluid_imbalance(Fraction(seen, window), holders, count)
-    if tail * math.sqrt(8 * window) < error and (imbalance is None or imbalance > 1.25) and seen / window > coverage:
+    if tail * math.sqrt(8 * window) < error and imbalance > 1.25 and seen / window > coverage:
         assert found is not None
 
 
@@ -103,6 +104,38 @@ def test_work_counts_where_requests_do_not_tell() -> None:
     few = row(0.0625, 1, work_share=0.5, window_requests=400, resident_requests=2)
     assert look(Kind.HOT_SPOT, 16, few) is None
     assert look(Kind.HOT_SPOT, 16, row(0.0625, 1, work_share=0.5, window_requests=2)) is None
+
+
+def test_many_short_requests_are_no_hot_spot() -> None:
+    short = row(0.5, 1, work_share=0.0, window_requests=400, resident_requests=200)
+    assert look(Kind.HOT_SPOT, 16, short) is None
+    # Of 60 residents none may be of a class of one sixteenth by chance, and a known share of the work needs no chance.
+    assert look(Kind.HOT_SPOT, 16, msgspec.structs.replace(short, resident_requests=60)) is not None
+    exact = row(0.5, 1, work_share=0.06)
+    assert look(Kind.HOT_SPOT, 16, exact) is None
+    assert look(Kind.HOT_SPOT, 16, msgspec.structs.replace(exact, work_share=0.07)) is not None
+
+
+@pytest.mark.parametrize(("residents", "severity"), [(3, Severity.INFO), (4, Severity.CRITICAL)])
+def test_fewer_requests_than_instances_make_no_batch_run_hot(residents: int, severity: Severity) -> None:
+    state = msgspec.structs.replace(cluster(4, 1, 0, 0), running=(residents, 0, 0, 0))
+    detection = detect(state, REQUEST, traffic=(row(0.9, 1, streak=9),))
+    found = detection.found(Kind.HOT_SPOT)
+    assert found is not None
+    assert found.severity is severity
+    done = mitigate(state, REQUEST, detection)
+    assert done.kind == ("replicate" if severity is Severity.CRITICAL else "none")
+
+
+def test_a_standing_alarm_asks_for_what_else_the_holders_serve() -> None:
+    """The monitor has tested it and counts other traffic too: nobody tests again, and both numbers are told."""
+    standing = row(0.3, 6, window_requests=10, streak=12, alarmed=True, copies_missing=4)
+    found = look(Kind.HOT_SPOT, 16, standing)
+    assert found is not None
+    assert (found.evidence["copies_missing"], found.evidence["copies_asked"]) == (0, 4)
+    assert "4 more instances" in found.advice
+    assert look(Kind.HOT_SPOT, 16, msgspec.structs.replace(standing, copies_missing=0)) is None
+    assert look(Kind.HOT_SPOT, 16, msgspec.structs.replace(standing, alarmed=None)) is None
 
 
 def test_a_prefix_that_buys_nothing_makes_no_hot_spot() -> None:

@@ -2,12 +2,15 @@
 
 import math
 import random
+from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scheduler import formulas
+from scheduler.ops import SCALAR
 from scheduler.prefix_tree import Node
-from scheduler.shares import WIDTH, settled_share
+from scheduler.shares import WIDTH, copies_beside_others, settled_share
 
 WINDOWS = (32, 64, 128, 256)
 
@@ -50,3 +53,41 @@ def test_a_change_that_creeps_is_seen_against_all_shorter_windows() -> None:
     share, window = settled_share(node_of(creeping), 256, WINDOWS)
     assert window < 256
     assert share > sum(creeping) / 256
+
+
+SENT = st.lists(st.integers(0, 30), min_size=2, max_size=9)
+PERCENT = st.integers(0, 99)
+
+
+@given(SENT, st.data(), PERCENT, PERCENT, st.sampled_from([Fraction(1), Fraction(5, 4), Fraction(2)]))
+def test_copies_are_the_fewest_that_leave_the_holders_no_more_than_their_part(
+    sent: list[int], data: st.DataObject, work: int, counted: int, left: Fraction
+) -> None:
+    """Against the definition in exact numbers: holders are added where least is sent, each with what it gets anyway."""
+    count = len(sent)
+    held = data.draw(st.integers(1, count))
+    inside, outside = list(range(held)), sorted(range(held, count), key=lambda slot: sent[slot])
+    share, of_requests, total = Fraction(work, 100), Fraction(counted, 100), sum(sent)
+    scale = (1 - share) / (1 - of_requests)
+
+    def load(added: int) -> Fraction:
+        if not total:
+            return share
+        others = max(Fraction(0), Fraction(sum(sent[slot] for slot in inside), total) - of_requests)
+        return share + scale * (others + Fraction(sum(sent[slot] for slot in outside[:added]), total))
+
+    fits = [load(added) <= left * (held + added) / count for added in range(len(outside) + 1)]
+    expected = fits.index(True) if True in fits else len(outside)
+    near = any(abs(load(k) - left * (held + k) / count) < Fraction(1, 10**9) for k in range(len(outside) + 1))
+    if not near:  # where the two are equal, floats may fall on either side
+        got = copies_beside_others(work / 100, counted / 100, sent, range(count), (1 << held) - 1, float(left))
+        assert got == expected
+
+
+@given(st.integers(1, 31), PERCENT)
+def test_if_others_keep_away_the_copies_are_those_of_the_coverage_law(held: int, percent: int) -> None:
+    law = formulas.copies_missing(SCALAR, Fraction(percent, 100), held, 32)
+    if percent * 32 % 100:
+        assert copies_beside_others(percent / 100, percent / 100, (), range(32), (1 << held) - 1, 1.0) == min(
+            law, 32 - held
+        )

@@ -19,6 +19,7 @@ LINE_FIELDS = {
     "findings",
     "hit_tokens",
     "instance",
+    "instances",
     "margin",
     "mitigation",
     "new_tokens",
@@ -121,8 +122,8 @@ def test_every_decision_is_one_line_with_the_documented_fields() -> None:
     assert all(line.count(b"\n") == 1 and line.endswith(b"\n") for line in lines)
     assert read[1] == {
         "request": 1, "at_s": 1.5, "policy": "lmetric", "instance": "b", "rule_instance": "b", "prompt_tokens": 64,
-        "hit_tokens": 0, "new_tokens": 64, "scores": [224, 64, 64], "margin": 0.0, "safe": True,
-        "findings": read[1]["findings"], "mitigation": None, "price_tokens": 0,
+        "hit_tokens": 0, "new_tokens": 64, "instances": list(NAMES), "scores": [224, 64, 64], "margin": 0.0,
+        "safe": True, "findings": read[1]["findings"], "mitigation": None, "price_tokens": 0,
     }  # fmt: skip
     assert [kept.request.id for kept in router.log] == [2, 3, 4]
 
