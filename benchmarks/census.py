@@ -10,11 +10,10 @@ import datetime as dt
 import time
 from typing import Any
 
-import msgspec
-
 from benchmarks.measure import machine, save
 from benchmarks.simulator import conversation_trace
 from replay.census_effects import Estimate, ForkSummary
+from replay.census_findings import FindingCount
 from replay.census_taking import Census, take_census
 from replay.sim.cluster import roofline_cluster
 from replay.sources import open_source
@@ -56,9 +55,14 @@ def summary(census: Census) -> dict[str, Any]:
         "best_weight_differing_share": round(counts.best.share, 4),
         "best_weight_by_slice_differing_share": round(counts.best_by_slice, 4),
         "horizon_s": census.horizon_s,
-        "findings": {kind: msgspec.to_builtins(found) for kind, found in counts.findings.items()},
+        "findings": {kind: _found(row) for kind, row in counts.findings.items()},
         "forks": {f"{line.weight:g}": _forks(line) for line in census.lines},
     }
+
+
+def _found(row: FindingCount) -> dict[str, Any]:
+    shares = {weight: round(share, 4) for weight, share in row.differing.items()}
+    return {"decisions": row.decisions, "unsafe": row.unsafe, "differing_share": shares}
 
 
 def _forks(line: ForkSummary) -> dict[str, Any]:
