@@ -55,8 +55,8 @@ Mitigations = Annotated[
         "filter: sends a confirmed hot class off its holders while that does not raise the largest batch. replicate: "
         "gives it the copies that its share asks for. offset: decides by least harm, decode counted, whatever is "
         "found. probe_cold: gives a starved instance its fair share. auto: floors collapsed scores, avoids silent "
-        "instances, replicates, probes. With one of these the detector looks at the runs with none, too. "
-        "Default: none, the rule alone.",
+        "instances, replicates, probes who starves by more than chance. With one of these the detector looks at the "
+        "runs with none, too. Default: none, the rule alone.",
         show_default=False,
     ),
 ]

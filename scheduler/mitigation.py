@@ -11,8 +11,8 @@ choice would compute. Modes:
 - ``offset``: the rule of least harm with decode counted, whatever the detector says (claim ``decode_offset``).
 - ``probe_cold``: a starved instance gets its fair share of the requests (claim ``cold_instance_starvation``).
 - ``auto``: a collapsed score is computed anew with a floor of one token, silent instances are passed over, hot classes
-  are replicated, starved instances are probed. Hot spots and starvation are diseases of rules that follow the cache, so
-  for others these two are left out.
+  are replicated, instances that starve by more than chance are probed. Hot spots and starvation are diseases of rules
+  that follow the cache, so for others these two are left out.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ from scheduler.state import Request
 
 #: Rules whose hits can buy a batch imbalance: those that the modes about hot spots and starvation are for.
 FOLLOWS_CACHE = frozenset(rule.name for rule in (*product.RULES, *delay.RULES))
+
+#: Standard errors by which the rule's choice must have got more of the last dispatches than a starved instance, before
+#: ``auto`` pays a prefill to change that. At 0 half the probes bought nothing (see the design note on mitigation).
+PROBE_ERRORS = 2.0
 
 
 class Mode(Enum):
@@ -168,5 +172,5 @@ def _automatic(
         if found.kind != "none":
             return found
     if starved is not None and starved.severity is not Severity.INFO:
-        return by_probe(case, starved, recent)
+        return by_probe(case, starved, recent, PROBE_ERRORS)
     return case.unchanged("nothing to mitigate" if detection.safe else "no finding that `auto` acts on is confirmed")

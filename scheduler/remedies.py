@@ -178,21 +178,30 @@ def _keys_of(text: str) -> Callable[..., list[Any]]:
     return compile_keys(read_policy(text))
 
 
-def by_probe(case: Situation, starved: Finding, recent: Sequence[int] | None) -> Mitigation:
+def by_probe(case: Situation, starved: Finding, recent: Sequence[int] | None, errors: float = 0.0) -> Mitigation:
     """To the starved instance with the least load, of those that got less than their fair share of the last dispatches.
+
+    A probe is a whole prefill, and an instance that idles by chance will have traffic again: so it can be asked that
+    the rule's choice got more of the last dispatches than the starved one, by more than chance explains.
 
     Args:
         case: the state.
         starved: the finding.
         recent: of the last dispatches, how many went to each instance; None if nobody counted: then every one probes.
+        errors: how many standard errors the difference must be above 0, of two counts that are each a Poisson one.
     """
     cold = case.positions(starved.instances)
     if recent is not None:
-        total = sum(recent)
-        cold = [i for i in cold if recent[i] * case.count < total]
+        total, taken = sum(recent), recent[case.chosen]
+        cold = [i for i in cold if recent[i] * case.count < total and _more(taken, recent[i], errors)]
     if not cold:
-        return case.unchanged("the starved instance has had its fair share")
+        return case.unchanged("the starved instance has had its fair share, or lacks no more of it than by chance")
     return case.settle("probe_cold", cold, case.loads(), "a starved instance gets its fair share")
+
+
+def _more(one: int, other: int, errors: float) -> bool:
+    """Whether a count is larger than another by more than so many standard errors; by whatever, for 0."""
+    return errors == 0 or (one > other and (one - other) ** 2 > errors**2 * (one + other))
 
 
 def by_floor(case: Situation) -> Mitigation:

@@ -7,6 +7,7 @@ to :class:`scheduler.accounting.Accounting`, which counts and ignores it. The us
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from random import Random
 from typing import Any
@@ -20,22 +21,28 @@ from scheduler.state import Request, checked_request
 _TOKENS = Domain(0, TOKENS_MAX, integer=True, unit="token")
 _LATEST_S = TIME_DOMAIN.high or 0.0
 _INT = {int}
+_NAMES = {int, str}
 
 
 def checked_name(request_id: Any) -> Hashable:
     """A name that events can call a request by.
 
     Raises:
-        BadInput: if it cannot be looked up.
+        BadInput: if it cannot be looked up, or is no name at all as NaN and infinity are.
 
     Example:
         >>> checked_name("7f3a")
         '7f3a'
     """
+    if type(request_id) in _NAMES:
+        return request_id  # type: ignore[no-any-return]
     try:
         hash(request_id)
-    except TypeError:
-        raise BadInput("request_id", request_id, "something hashable, as a text or a number") from None
+        found = bool(request_id == request_id)
+    except Exception:  # noqa: BLE001 - whatever somebody else's comparison raises
+        found = False
+    if not found or (isinstance(request_id, float) and not math.isfinite(request_id)):
+        raise BadInput("request_id", request_id, "something hashable, as a text or a number")
     return request_id  # type: ignore[no-any-return]
 
 

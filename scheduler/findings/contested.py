@@ -62,15 +62,16 @@ def contested_by_noise(scene: Scene) -> Iterator[Finding]:
 
 def _runner_up(scene: Scene) -> int | None:
     """The best other instance that is not the same to the rule."""
-    told, keys = scene.seen()[0], scene.keys
-    chosen, key = told.chosen, told.key
-    if told.runner_key == key:
-        pair = (scene.tokens(chosen), told.batch)
-        for index in indices_where(keys, key):
-            if (scene.tokens(index), scene.batch(index)) != pair:
+    (told, columns), keys = scene.seen(), scene.keys
+    key, other = told.key, told.runner_key
+    if other == key:
+        queued, news, batches, batch = scene.view.queued_prefill_tokens, columns.news, columns.batches, told.batch
+        tokens = scene.tokens(told.chosen)
+        for index in indices_where(keys, key):  # of a cold prompt many are alike, so this is asked often
+            if batches[index] != batch or queued[index] + news[index] != tokens:
                 return index
-    # An equal pair has an equal key, so what has another key is another pair.
-    other = min([each for each in keys if each != key], default=None)
+        # An equal pair has an equal key, so what has another key is another pair.
+        other = min([each for each in keys if each != key], default=None)
     return None if other is None else indices_where(keys, other)[0]
 
 

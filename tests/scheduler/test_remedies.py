@@ -117,6 +117,24 @@ def test_a_starved_instance_gets_its_fair_share_and_no_more(recent: tuple[int, i
     assert (done.kind, done.instance) == (("probe_cold", 1) if probed else ("none", 0))
 
 
+@pytest.mark.parametrize(
+    ("recent", "probed"),
+    [((5, 0), True), ((4, 0), False), ((16, 6), True), ((16, 7), False), ((6, 16), False), ((0, 5), False)],
+)
+def test_auto_pays_for_a_probe_only_if_no_chance_explains_the_difference(recent: tuple[int, int], probed: bool) -> None:
+    state = ClusterState(
+        ids=("warm", "cold"), running=(5, 0), waiting=(0, 0), queued_prefill_tokens=(0, 0), hit_tokens=(1024, 0),
+        prefill_s_per_token=(1e-4, 1e-4), decode_s_per_request=(1e-3, 1e-3),
+    )  # fmt: skip
+    found = detect(state, msgspec.structs.replace(REQUEST, expected_output_tokens=500.0))
+    starved = found.found(Kind.COLD_INSTANCE_STARVATION)
+    assert starved is not None
+    assert starved.severity is Severity.WARNING
+    done = mitigate(state, REQUEST, found, mode=Mode.AUTO, recent=recent)
+    assert (done.kind, done.instance) == (("probe_cold", 1) if probed else ("none", 0))
+    assert mitigate(state, REQUEST, found, mode=Mode.AUTO).kind == "probe_cold"
+
+
 def test_a_class_that_lacks_no_copy_gets_none() -> None:
     state, request, found, name = saved_state("hot_spot", running=(6, 0, 0))
     hot = found.found(Kind.HOT_SPOT)

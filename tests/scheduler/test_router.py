@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -54,8 +55,15 @@ def test_a_name_can_be_anything_that_can_be_looked_up() -> None:
     it.finish("7f3a")
     it.finish(("tenant", 4))
     assert (it.booked, it.ignored) == (0, 0)
-    with pytest.raises(BadInput, match="request_id"):
-        it.route(ask(1), request_id=[])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [[], math.nan, Decimal("nan"), math.inf, -math.inf, {1: 2}])
+def test_what_cannot_be_looked_up_or_told_from_others_is_no_name(name: Any) -> None:
+    it = router()
+    for call in (lambda: it.route(ask(1), request_id=name), lambda: it.finish(name)):
+        with pytest.raises(BadInput, match="request_id"):
+            call()
+    assert (it.open_requests, it.ignored) == (0, 0)
 
 
 def test_events_of_unknown_and_ended_requests_are_counted_and_ignored() -> None:
