@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 CORE := .venv-core
+MUTATION := .venv-mutation
 BIN := $(VENV)/bin
 PACKAGES := scheduler theory proofs replay argprod
 CHECKED := $(PACKAGES) tests $(wildcard benchmarks)
@@ -14,7 +15,7 @@ export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow check claims bench lock clean setup
+.PHONY: help demo test test-slow check claims bench mutation lock clean setup
 
 help:
 	@echo "make demo       replay generated workloads under six rules, write a report"
@@ -23,6 +24,7 @@ help:
 	@echo "make check      format, lint, types, layers, public names, derivations and proofs"
 	@echo "make claims     the evidence of every claim: derivations, proofs, property tests"
 	@echo "make bench      measured ratios against peers"
+	@echo "make mutation   how many small faults in scheduler/ the tests notice; about two hours"
 	@echo "make lock       solve the locked versions again (UPGRADE=1 takes the newest)"
 	@echo "make clean      remove environments, caches and results"
 
@@ -53,6 +55,9 @@ claims: $(VENV)/.ready
 bench: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
+mutation: $(MUTATION)/.ready
+	@$(MUTATION)/bin/python -m benchmarks.mutation $(MUTATION_ARGS)
+
 setup: $(VENV)/.ready
 
 # Two stamps: new versions rebuild the environment, a changed pyproject.toml only links the project again.
@@ -74,6 +79,15 @@ $(CORE)/.ready: requirements/core.lock | $(VENV)/.locked
 	@$(BIN)/python -m pip --python $(CORE)/bin/python install -qq --require-hashes --requirement requirements/core.lock
 	@touch $@
 
+# What is in dev.lock, and mutmut.
+$(MUTATION)/.ready: requirements/dev.lock requirements/mutation.lock pyproject.toml
+	@$(call need-python)
+	@echo "setting up $(MUTATION) (once, about a minute)"
+	@$(PYTHON) -m venv --clear $(MUTATION)
+	@$(MUTATION)/bin/python -m pip install -qq --require-hashes --requirement requirements/dev.lock --requirement requirements/mutation.lock
+	@$(MUTATION)/bin/python -m pip install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
 define need-python
 command -v $(PYTHON) >/dev/null \
 	|| { echo "argprod needs Python 3.11 or newer, and $(PYTHON) was not found; name another with make PYTHON=..."; exit 1; }; \
@@ -92,10 +106,11 @@ lock:
 	&& solve() { "$$tool/venv/bin/uv" --no-config pip compile --quiet pyproject.toml --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header $(if $(UPGRADE),--upgrade) "$$@"; } \
 	&& solve --output-file requirements/core.lock \
-	&& solve --extra full --extra testing --extra second-opinion --extra dev --constraint requirements/core.lock --output-file requirements/dev.lock
-	@echo "wrote requirements/core.lock and requirements/dev.lock"
+	&& solve --extra full --extra testing --extra second-opinion --extra dev --constraint requirements/core.lock --output-file requirements/dev.lock \
+	&& solve --extra mutation --constraint requirements/dev.lock --output-file requirements/mutation.lock
+	@echo "wrote requirements/core.lock, requirements/dev.lock and requirements/mutation.lock"
 
 clean:
-	@rm -rf $(VENV) $(CORE) *.egg-info build dist out docs/_build mutants
+	@rm -rf $(VENV) $(CORE) $(MUTATION) *.egg-info build dist out docs/_build mutants
 	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage argprod-report*.html
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

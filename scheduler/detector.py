@@ -260,7 +260,8 @@ class Detector:
                 families.append(queue_cross_terms)
             updated_s = getattr(view, "updated_s", None)
             unseen = self.config.routers > 1 and self.config.arrival_rate_per_s
-            if updated_s is not None and (unseen or speeds is not None) and min(updated_s) < view.now_s:
+            may_have_changed = unseen or (speeds is not None and any(view.queued_prefill_tokens))
+            if updated_s is not None and may_have_changed and min(updated_s) < view.now_s:
                 families.append(stale)
             if self.config.weight_range is not None and self.policy.rule is LMETRIC:
                 families.append(contested_by_weight)

@@ -61,7 +61,7 @@ class Routed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def explain(self) -> str:
         """Why: all indicators and scores, what was found and done, what other rules would have taken."""
         rows = instance_rows(self.state, self.request, [number_text(score) for score in self.scores])
-        margin = "" if self.margin is None else f", the next score is {100 * self.margin:.3g}% higher"
+        margin = "" if self.margin is None else f", the next score is {1 + self.margin:.4g} times as high"
         lines = [as_text(rows), f"{self.policy} takes {self.rule_instance}{margin}", findings_text(self.detection)]
         if self.mitigation is not None:
             done = self.mitigation

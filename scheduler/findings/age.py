@@ -118,7 +118,9 @@ def stalled(scene: Scene) -> Iterator[Finding]:
     silent = [
         index
         for index, waiting in enumerate(view.waiting)
-        if waiting and view.now_s - view.updated_s[index] > grace_s + _explained_s(scene, index)
+        if waiting
+        and (silence_s := view.now_s - view.updated_s[index]) > grace_s  # few are, so the rest is seldom worked out
+        and silence_s > grace_s + _explained_s(scene, index)
     ]
     if not silent:
         return
