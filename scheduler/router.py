@@ -78,7 +78,7 @@ class Router:
         clock: Clock = time.monotonic,
         log_sink: LogSink | None = None,
     ) -> None:
-        self.config = (RouterConfig() if config is None else config).checked()
+        self.config = border.settled_config(config)
         self.policy = border.settled_policy(policy, ties)
         self._time = RouterClock(clock)
         self._lock = threading.RLock()

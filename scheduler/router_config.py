@@ -65,4 +65,8 @@ class RouterConfig(msgspec.Struct, frozen=True, kw_only=True):
         _ENTRIES.check("log_size", self.log_size)
         if self.source == "events" and self.ttl_s is not None:
             raise BadInput("ttl_s", self.ttl_s, "nothing, because engines say what they evict")
+        if not isinstance(self.detect, DetectConfig):
+            raise BadInput("detect", self.detect, "a DetectConfig")
+        if not isinstance(self.monitor, MonitorConfig):
+            raise BadInput("monitor", self.monitor, "a MonitorConfig")
         return self

@@ -16,6 +16,7 @@ from scheduler.domains import TIME_DOMAIN, TOKENS_MAX, Domain
 from scheduler.errors import BadInput
 from scheduler.policies.catalogue import policy as read_policy
 from scheduler.policies.rule import Policy
+from scheduler.router_config import RouterConfig
 from scheduler.state import Request, checked_request
 
 _TOKENS = Domain(0, TOKENS_MAX, integer=True, unit="token")
@@ -117,6 +118,23 @@ def settled_policy(policy: Any, ties: Any) -> Policy:
     if ties is None or said or "ties" not in found.values:
         return found
     return found.rule.with_knobs({**found.values, "ties": ties})
+
+
+def settled_config(config: Any) -> RouterConfig:
+    """The settings of a router, or the default ones.
+
+    Raises:
+        BadInput: naming the field, the value and the domain.
+
+    Example:
+        >>> settled_config(None).source
+        'history'
+    """
+    if config is None:
+        return RouterConfig()
+    if not isinstance(config, RouterConfig):
+        raise BadInput("config", config, "a RouterConfig or None")
+    return config.checked()
 
 
 def seeded(seed: Any) -> Random:

@@ -10,6 +10,8 @@ from hypothesis import settings
 # HYPOTHESIS_PROFILE=explore draws new examples each time, and more of them.
 settings.register_profile("repeatable", derandomize=True, print_blob=True, deadline=None)
 settings.register_profile("explore", derandomize=False, print_blob=True, deadline=None, max_examples=2_000)
+# For mutants: a fault that a fourth of the examples shows need not wait for the rest.
+settings.register_profile("quick", derandomize=True, print_blob=True, deadline=None, max_examples=25)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 

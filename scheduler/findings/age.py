@@ -23,7 +23,7 @@ import numpy as np
 
 from scheduler import formulas
 from scheduler.finding import Finding, Kind, Severity
-from scheduler.findings.scene import Scene, finding, listed
+from scheduler.findings.scene import Scene, counted, finding, listed
 from scheduler.indicators import p_token
 from scheduler.ops import ARRAY, SCALAR
 from scheduler.screening import real_array, whole_array
@@ -132,8 +132,8 @@ def stalled(scene: Scene) -> Iterator[Finding]:
         Kind.PROGRESS_STALLED,
         Severity.CRITICAL if chosen in silent else Severity.WARNING,
         names,
-        f"Nothing was heard of {listed(names)}, the longest for {silence_s:.4g} s with {view.waiting[worst]} requests "
-        f"waiting, whose prefill explains {explained_s:.3g} s.",
+        f"Nothing was heard of {listed(names)}, the longest for {silence_s:.4g} s with "
+        f"{counted(int(view.waiting[worst]), 'request')} waiting, whose prefill explains {explained_s:.3g} s.",
         "Take it out of the candidates until it reports again, and look at the engine.",
         "marginal_delay",
         silence_s=silence_s,

@@ -77,9 +77,9 @@ def leverages(scene: Scene) -> Iterator[Finding]:
         Severity.WARNING if taken >= scene.config.harm_allowed * best else Severity.INFO,
         (chosen, other),
         f"The hit on {chosen} buys {told.batch / scene.batch(least):.3g} times the batch of {other}; with decode "
-        f"counted (kappa {kappa:.3g} tokens) it is worth {worth:.3g} times, and the choice adds "
+        f"counted (kappa {kappa:.6g} tokens) it is worth {worth:.3g} times, and the choice adds "
         f"{taken / best:.3g} times the least delay.",
-        f"Route by marginal_delay_offset:kappa={kappa:.3g}.",
+        f"Route by marginal_delay_offset:kappa={kappa:.6g}.",
         "decode_offset",
         imbalance=told.batch / scene.batch(least),
         imbalance_worth=worth,

@@ -37,9 +37,9 @@ def starvation(scene: Scene) -> Iterator[Finding]:
         Kind.COLD_INSTANCE_STARVATION,
         Severity.WARNING if ratio > scene.config.harm_allowed else Severity.INFO,
         names,
-        f"{listed(names)} idles without cache while {taken} with {counted(told.batch - 1, 'resident')} is taken; it "
-        f"gets nothing of this class until {taken} has {counted(needed, 'resident')}, and every other warm instance as "
-        "its own hit asks.",
+        f"{listed(names)} {'idles' if len(names) == 1 else 'idle'} without cache while {taken} with "
+        f"{counted(told.batch - 1, 'resident')} is taken; nothing of this class goes there until {taken} has "
+        f"{counted(needed, 'resident')}, and every other warm instance as its own hit asks.",
         f"Send {names[0]} a fair share to warm it, or copy the prefix to it.",
         "cold_instance_starvation",
         leverage=float(leverage),

@@ -33,8 +33,9 @@ def test_a_decision_explains_itself() -> None:
             "lmetric takes a, the next score is 51.2 times as high",
             (
                 "info: cold_instance_starvation: b idles without cache while a with 4 residents is taken; "
-                "it gets nothing of this class until a has 256 residents, and every other warm instance as its own "
-                "hit asks. Send b a fair share to warm it, or copy the prefix to it. (claim cold_instance_starvation)"
+                "nothing of this class goes there until a has 256 residents, and every other warm instance as its "
+                "own hit asks. Send b a fair share to warm it, or copy the prefix to it. "
+                "(claim cold_instance_starvation)"
             ),
         ]
     )
