@@ -24,7 +24,7 @@ help:
 	@echo "make check      format, lint, types, layers, public names, derivations and proofs"
 	@echo "make claims     the evidence of every claim: derivations, proofs, property tests"
 	@echo "make bench      measured ratios against peers"
-	@echo "make mutation   how many small faults in scheduler/ the tests notice; about two hours"
+	@echo "make mutation   how many small faults in scheduler/ the tests notice; takes long"
 	@echo "make lock       solve the locked versions again (UPGRADE=1 takes the newest)"
 	@echo "make clean      remove environments, caches and results"
 
@@ -79,13 +79,16 @@ $(CORE)/.ready: requirements/core.lock | $(VENV)/.locked
 	@$(BIN)/python -m pip --python $(CORE)/bin/python install -qq --require-hashes --requirement requirements/core.lock
 	@touch $@
 
-# What is in dev.lock, and mutmut.
-$(MUTATION)/.ready: requirements/dev.lock requirements/mutation.lock pyproject.toml
+# What is in dev.lock, and mutmut; two stamps as above.
+$(MUTATION)/.ready: $(MUTATION)/.locked pyproject.toml
+	@$(MUTATION)/bin/python -m pip install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(MUTATION)/.locked: requirements/dev.lock requirements/mutation.lock
 	@$(call need-python)
 	@echo "setting up $(MUTATION) (once, about a minute)"
 	@$(PYTHON) -m venv --clear $(MUTATION)
 	@$(MUTATION)/bin/python -m pip install -qq --require-hashes --requirement requirements/dev.lock --requirement requirements/mutation.lock
-	@$(MUTATION)/bin/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 define need-python

@@ -54,7 +54,7 @@ class Domain:
         kind = "an integer" if self.integer else "a finite number"
         bounds = f"{'>' if self.low_open else '>='} {self.low:g}"
         if self.high is not None:
-            bounds += f" and <= {self.high:.10g}"
+            bounds += f" and <= {int(self.high) if self.integer else f'{self.high:.10g}'}"
         return f"{kind} {bounds} [{self.unit}]"
 
     def contains(self, value: Any) -> bool:

@@ -79,6 +79,18 @@ def number_text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def margin_text(margin: float) -> str:
+    """How much higher the next score is.
+
+    Example:
+        >>> margin_text(0), margin_text(0.0002), margin_text(50.2)
+        ('equal', '0.02% higher', '51.2 times as high')
+    """
+    if margin == 0:
+        return "equal"
+    return f"{100 * margin:.3g}% higher" if margin < 1 else f"{1 + margin:.4g} times as high"
+
+
 def findings_text(detection: Detection) -> str:
     """One line a finding, the gravest first, with its advice."""
     lines = [

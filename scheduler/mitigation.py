@@ -43,7 +43,8 @@ from scheduler.state import Request
 FOLLOWS_CACHE = frozenset(rule.name for rule in (*product.RULES, *delay.RULES))
 
 #: Standard errors by which the rule's choice must have got more of the last dispatches than a starved instance, before
-#: ``auto`` pays a prefill to change that. At 0 half the probes bought nothing (see the design note on mitigation).
+#: ``auto`` pays a prefill to change that. At 0 it pays for twice the probes, and their second half buys little: the
+#: design note on mitigation has the prices.
 PROBE_ERRORS = 2.0
 
 

@@ -195,7 +195,8 @@ def by_probe(case: Situation, starved: Finding, recent: Sequence[int] | None, er
         total, taken = sum(recent), recent[case.chosen]
         cold = [i for i in cold if recent[i] * case.count < total and _more(taken, recent[i], errors)]
     if not cold:
-        return case.unchanged("the starved instance has had its fair share, or lacks no more of it than by chance")
+        lacks = " or lacks no more of it than chance explains" if errors else ""
+        return case.unchanged(f"the starved instance has had its fair share{lacks}")
     return case.settle("probe_cold", cold, case.loads(), "a starved instance gets its fair share")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from scheduler.errors import BadInput
-from scheduler.explaining import as_text, findings_text, instance_rows, number_text
+from scheduler.explaining import as_text, findings_text, instance_rows, margin_text, number_text
 from scheduler.finding import Detection
 from scheduler.guard import Guard
 from scheduler.indicators import new_prefill_tokens
@@ -61,8 +61,8 @@ class Routed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def explain(self) -> str:
         """Why: all indicators and scores, what was found and done, what other rules would have taken."""
         rows = instance_rows(self.state, self.request, [number_text(score) for score in self.scores])
-        margin = "" if self.margin is None else f", the next score is {1 + self.margin:.4g} times as high"
-        lines = [as_text(rows), f"{self.policy} takes {self.rule_instance}{margin}", findings_text(self.detection)]
+        lead = "" if self.margin is None else f", the next score is {margin_text(self.margin)}"
+        lines = [as_text(rows), f"{self.policy} takes {self.rule_instance}{lead}", findings_text(self.detection)]
         if self.mitigation is not None:
             done = self.mitigation
             lines.append(f"mitigation {done.kind}: to {self.instance}, price {done.price_tokens} tokens: {done.reason}")

@@ -232,7 +232,7 @@ class Router:
         """
         with self._lock:
             border.checked_keys("removed", removed)
-            border.checked_keys("after", () if after is None else (after,))
+            border.checked_key("after", after)
             self._ledger.cache_changed(instance, border.checked_keys("stored", stored), after, removed, bool(cleared))
 
     def reclaim(self, *, now_s: float | None = None) -> list[Hashable]:

@@ -29,7 +29,7 @@ def checked_name(request_id: Any) -> Hashable:
     """A name that events can call a request by.
 
     Raises:
-        BadInput: if it cannot be looked up, or is no name at all as NaN and infinity are.
+        BadInput: if it cannot be looked up, does not equal itself, or is a float that is no number or infinite.
 
     Example:
         >>> checked_name("7f3a")
@@ -43,7 +43,9 @@ def checked_name(request_id: Any) -> Hashable:
     except Exception:  # noqa: BLE001 - whatever somebody else's comparison raises
         found = False
     if not found or (isinstance(request_id, float) and not math.isfinite(request_id)):
-        raise BadInput("request_id", request_id, "something hashable, as a text or a number")
+        raise BadInput(
+            "request_id", request_id, "a text, a finite number, or another hashable value that equals itself"
+        )
     return request_id  # type: ignore[no-any-return]
 
 
@@ -93,6 +95,19 @@ def checked_keys(field: str, keys: Any) -> Sequence[int]:
         place, key = next((place, key) for place, key in enumerate(keys) if type(key) is not int)
         raise BadInput(f"{field}[{place}]", key, "an integer")
     return keys
+
+
+def checked_key(field: str, key: Any) -> None:
+    """One key of a block, or None.
+
+    Raises:
+        BadInput: if it is neither.
+
+    Example:
+        >>> checked_key("after", 7)
+    """
+    if key is not None and type(key) is not int:
+        raise BadInput(field, key, "an integer or None")
 
 
 def settled_policy(policy: Any, ties: Any) -> Policy:

@@ -44,7 +44,7 @@ def stale(scene: Scene) -> Iterator[Finding]:
     assert scene.prompt_tokens is not None
     hidden = unseen(scene, chosen)
     most = formulas.most_product(scene.tokens(chosen), scene.batch(chosen), hidden * scene.prompt_tokens, hidden)
-    other, least = _least_other(scene, chosen, most)
+    other, least = _least_other(scene, chosen, most, hidden > 0)
     if not least < most:
         return
     grave = hidden > 0 and most > scene.config.harm_allowed * least
@@ -67,15 +67,22 @@ def stale(scene: Scene) -> Iterator[Finding]:
     )
 
 
-def _least_other(scene: Scene, chosen: int, most: float) -> tuple[int, float]:
-    """The other instance whose product may be least by now, and how little; ``most`` if none may be below it."""
+def _least_other(scene: Scene, chosen: int, most: float, unlike: bool) -> tuple[int, float]:
+    """The other instance whose product may be least by now, and how little; ``most`` if none may be below it.
+
+    Args:
+        scene: what is looked at.
+        chosen: index of the choice.
+        most: its greatest product.
+        unlike: whether the choice may be another than it looks; else only instances that may have changed count.
+    """
     if isinstance(scene.seen()[1].news, np.ndarray):
-        return _least_of_many(scene, chosen)
-    columns = scene.seen()[1]
+        return _least_of_many(scene, chosen, unlike)
+    columns, queued = scene.seen()[1], scene.view.queued_prefill_tokens
     other, least = chosen, most
     for index, (new_tokens, batch) in enumerate(zip(columns.news, columns.batches, strict=True)):
         # Even with its whole queue computed it would not be below: most instances are passed over here.
-        if index == chosen or new_tokens * batch >= least:
+        if index == chosen or new_tokens * batch >= least or not (unlike or queued[index]):
             continue
         product = formulas.least_product(SCALAR, scene.tokens(index), batch, _computed(scene, index), 0)
         if product < least:
@@ -83,12 +90,14 @@ def _least_other(scene: Scene, chosen: int, most: float) -> tuple[int, float]:
     return other, least
 
 
-def _least_of_many(scene: Scene, chosen: int) -> tuple[int, float]:
+def _least_of_many(scene: Scene, chosen: int, unlike: bool) -> tuple[int, float]:
     """The same by arrays."""
     columns, queued = scene.seen()[1], whole_array(scene.view.queued_prefill_tokens)
     tokens = p_token(queued, columns.news)
     products = formulas.least_product(ARRAY, tokens, columns.batches, _computed_everywhere(scene, queued), 0)
     products = products.astype(np.float64)
+    if not unlike:
+        products[queued == 0] = np.inf
     products[chosen] = np.inf
     index = int(products.argmin())
     return index, float(products[index])
@@ -134,7 +143,9 @@ def stalled(scene: Scene) -> Iterator[Finding]:
         names,
         f"Nothing was heard of {listed(names)}, the longest for {silence_s:.4g} s with "
         f"{counted(int(view.waiting[worst]), 'request')} waiting, whose prefill explains {explained_s:.3g} s.",
-        "Take it out of the candidates until it reports again, and look at the engine.",
+        "Take it out of the candidates until it reports again, and look at the engine."
+        if len(silent) == 1
+        else "Take them out of the candidates until they report again, and look at the engines.",
         "marginal_delay",
         silence_s=silence_s,
         explained_s=explained_s,

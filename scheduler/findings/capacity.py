@@ -37,9 +37,9 @@ def saturated(scene: Scene) -> Iterator[Finding]:
         Kind.SATURATED,
         Severity.WARNING if whole or chosen in full else Severity.INFO,
         names,
-        f"{listed(names)} of {len(view.ids)} instances {'is' if len(full) == 1 else 'are'} full: with "
-        f"{config.max_batch} running requests or more {len(full_batch)}, with {config.kv_full_fraction:.0%} of the KV "
-        f"cache in use or more {len(full_cache)}.",
+        f"{len(full)} of {len(view.ids)} instances ({listed(names)}) {'is' if len(full) == 1 else 'are'} full: "
+        f"{len(full_batch)} by batch ({config.max_batch} requests run or more), {len(full_cache)} by KV cache "
+        f"({config.kv_full_fraction:.0%} in use or more).",
         "Hold requests back or add instances." if whole else advice,
         "marginal_delay",
         full_instances=len(full),

@@ -25,12 +25,12 @@ class _Words(NamedTuple):
 
 _WITHOUT_SELF = _Words(
     Kind.IDLE_COLLAPSE,
-    "the request itself is not counted where nothing runs, so the cache does not matter",
+    "the request itself is not counted, so where nothing runs the cache does not matter",
     "Count the request itself in the batch size.",
 )
 _WITHOUT_FLOOR = _Words(
     Kind.ZERO_COLLAPSE,
-    "new tokens have no floor where the whole prompt is cached, so the batch does not matter",
+    "new tokens have no floor, so where the whole prompt is cached the batch does not matter",
     "Let every request count at least one new token.",
 )
 

@@ -49,8 +49,8 @@ def contested_by_noise(scene: Scene) -> Iterator[Finding]:
         Kind.CONTESTED,
         Severity.INFO,
         (taken, name),
-        f"The score of {name} is {ratio:.4g} times that of {taken}, and errors of the indicators explain up to "
-        f"{scene.factor:.4g}.",
+        f"The score of {name} {'equals' if ratio == 1 else f'is {ratio:.4g} times'} that of {taken}, and errors of the "
+        f"indicators explain up to {scene.factor:.4g} times.",
         "Take either, for example by a random tie, and do not read anything into the choice.",
         "noise_margin",
         ratio=ratio,
@@ -85,13 +85,15 @@ def contested_by_weight(scene: Scene) -> Iterator[Finding]:
     high = float(formulas.agreement_high(SCALAR, chosen, pairs, math.inf))
     if low <= weights[1] and weights[0] <= high:
         return
-    upper = f"to {high:.4g}" if high < math.inf else "on"
+    weights_that_do = (
+        f"from {low:.4g} to {high:.4g} tokens/request" if high < math.inf else (f"from {low:.4g} tokens/request on")
+    )
     yield finding(
         Kind.CONTESTED,
         Severity.INFO,
         scene.names((told.chosen,)),
-        f"A line takes {scene.view.ids[told.chosen]} too only with a weight from {low:.4g} {upper} tokens/request; "
-        f"none from {weights[0]:.4g} to {weights[1]:.4g} does.",
+        f"A line takes {scene.view.ids[told.chosen]} too only with a weight {weights_that_do}; none from "
+        f"{weights[0]:.4g} to {weights[1]:.4g} does.",
         "If you trust the line, look why: the product pays another price for a batch slot here.",
         "agreement_interval",
         agreement_low=low,

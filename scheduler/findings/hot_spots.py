@@ -72,8 +72,9 @@ def _hot_spot(scene: Scene, uncovered: Uncovered, leverage: float | None) -> Fin
         Kind.HOT_SPOT,
         severity,
         held,
-        f"{listed(names)} is {100 * float(uncovered.by):.3g}% of the {'work' if by_work else 'requests'}, but only "
-        f"{holder_count} of {count} instances ({listed(held)}) hold it: each gets {imbalance}.",
+        f"{listed(names)} {'is' if len(names) == 1 else 'are'} {100 * float(uncovered.by):.3g}% of the "
+        f"{'work' if by_work else 'requests'}, but only {holder_count} of {count} instances ({listed(held)}) "
+        f"{'holds' if holder_count == 1 else 'hold'} {'it' if len(names) == 1 else 'them'}: each gets {imbalance}.",
         _advice(missing, asked),
         _claim_of(uncovered, by_work),
         **evidence,

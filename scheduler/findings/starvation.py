@@ -14,7 +14,7 @@ from scheduler import formulas
 from scheduler.finding import Finding, Kind, Severity
 from scheduler.findings.scene import Scene, counted, finding, listed
 from scheduler.ops import SCALAR
-from scheduler.screening import indices_where
+from scheduler.screening import FULL_PRODUCTS, indices_where
 
 
 def starvation(scene: Scene) -> Iterator[Finding]:
@@ -31,15 +31,18 @@ def starvation(scene: Scene) -> Iterator[Finding]:
     kappa = scene.kappa or 0
     ratio = scene.harm(chosen, kappa) / scene.harm(best, kappa)
     leverage = Fraction(formulas.leverage(Fraction(scene.tokens(best)), scene.tokens(chosen)))
-    needed = int(formulas.residents_to_share(SCALAR, leverage, cold_is_first=best < chosen))
+    needed, until = None, f"{scene.policy.rule.name} prefers it to {scene.view.ids[chosen]}"
+    if scene.policy.rule.name in FULL_PRODUCTS and told.key > 0:
+        needed = int(formulas.residents_to_share(SCALAR, leverage, cold_is_first=best < chosen))
+        until = f"{scene.view.ids[chosen]} has {counted(needed, 'resident')}"
     names, taken = scene.names(cold), scene.view.ids[chosen]
     yield finding(
         Kind.COLD_INSTANCE_STARVATION,
         Severity.WARNING if ratio > scene.config.harm_allowed else Severity.INFO,
         names,
         f"{listed(names)} {'idles' if len(names) == 1 else 'idle'} without cache while {taken} with "
-        f"{counted(told.batch - 1, 'resident')} is taken; nothing of this class goes there until {taken} has "
-        f"{counted(needed, 'resident')}, and every other warm instance as its own hit asks.",
+        f"{counted(told.batch - 1, 'resident')} is taken; nothing of this class goes to {names[0]} until {until}, and "
+        "likewise every other warm instance.",
         f"Send {names[0]} a fair share to warm it, or copy the prefix to it.",
         "cold_instance_starvation",
         leverage=float(leverage),

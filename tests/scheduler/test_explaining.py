@@ -33,9 +33,8 @@ def test_a_decision_explains_itself() -> None:
             "lmetric takes a, the next score is 51.2 times as high",
             (
                 "info: cold_instance_starvation: b idles without cache while a with 4 residents is taken; "
-                "nothing of this class goes there until a has 256 residents, and every other warm instance as its "
-                "own hit asks. Send b a fair share to warm it, or copy the prefix to it. "
-                "(claim cold_instance_starvation)"
+                "nothing of this class goes to b until a has 256 residents, and likewise every other warm instance. "
+                "Send b a fair share to warm it, or copy the prefix to it. (claim cold_instance_starvation)"
             ),
         ]
     )

@@ -151,6 +151,17 @@ CASES: dict[str, tuple[Any, Request | None, tuple[ClassTraffic, ...], dict[str, 
         {"routers": 2, "arrival_rate_per_s": 1.0},
     ),
     "fresh": (cluster(**QUEUES, **{**OLD, "updated_s": (100.0, 100.0)}), asked(prompt_tokens=64), (), {}),
+    "no queue can have moved": (
+        cluster(running=(150, 0), hit_tokens=(1088, 1000), **OLD), PROMPT, (), {"policy": "lmetric_paper"},
+    ),
+    "no queue can have moved where it matters": (
+        cluster(running=(150, 0, 9), hit_tokens=(1088, 1000, 0), waiting=(0, 0, 1), queued_prefill_tokens=(0, 0, 9),
+                **{**OLD, "updated_s": (99.0, 98.0, 98.0)}), PROMPT, (), {"policy": "lmetric_paper"},
+    ),
+    "no queue can have moved among many": (
+        cluster(20, running=(150, 0, 9), hit_tokens=(1088, 1000, 0), waiting=(0, 0, 1), queued_prefill_tokens=(0, 0, 9),
+                **{**OLD, "updated_s": (99.0, 98.0, 98.0)}), PROMPT, (), {"policy": "lmetric_paper"},
+    ),
     "stalled elsewhere": (cluster(**SILENT, updated_s=(95.0, 60.0, 10.0)), PROMPT, (), {}),
     "stalled choice": (
         cluster(**{**SILENT, "waiting": (3, 1, 1)}, updated_s=(95.0, 90.0, 60.0)),

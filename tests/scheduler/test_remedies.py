@@ -135,6 +135,17 @@ def test_auto_pays_for_a_probe_only_if_no_chance_explains_the_difference(recent:
     assert mitigate(state, REQUEST, found, mode=Mode.AUTO).kind == "probe_cold"
 
 
+@pytest.mark.parametrize(("recent", "probed"), [((0, 5, 30), False), ((5, 5, 30), False), ((20, 5, 30), True)])
+def test_who_got_less_than_the_starved_one_owes_it_nothing(recent: tuple[int, int, int], probed: bool) -> None:
+    state = ClusterState(
+        ids=("warm", "cold", "other"), running=(5, 0, 9), waiting=(0, 0, 0), queued_prefill_tokens=(0, 0, 0),
+        hit_tokens=(1024, 0, 0), prefill_s_per_token=(1e-4,) * 3, decode_s_per_request=(1e-3,) * 3,
+    )  # fmt: skip
+    found = detect(state, msgspec.structs.replace(REQUEST, expected_output_tokens=500.0))
+    done = mitigate(state, REQUEST, found, mode=Mode.AUTO, chosen=0, recent=recent)
+    assert (done.kind == "probe_cold") is probed
+
+
 def test_a_class_that_lacks_no_copy_gets_none() -> None:
     state, request, found, name = saved_state("hot_spot", running=(6, 0, 0))
     hot = found.found(Kind.HOT_SPOT)
