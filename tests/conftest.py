@@ -4,14 +4,17 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 # The default is repeatable: the same examples on every machine, and a failure prints how to get it back.
 # HYPOTHESIS_PROFILE=explore draws new examples each time, and more of them.
 settings.register_profile("repeatable", derandomize=True, print_blob=True, deadline=None)
 settings.register_profile("explore", derandomize=False, print_blob=True, deadline=None, max_examples=2_000)
-# For mutants: a fault that a fourth of the examples shows need not wait for the rest.
-settings.register_profile("quick", derandomize=True, print_blob=True, deadline=None, max_examples=25)
+# For mutants (`make mutation`): a fault that a fourth of the examples shows need not wait for the rest, nor for the
+# smallest example that shows it.
+settings.register_profile(
+    "quick", derandomize=True, deadline=None, max_examples=25, phases=(Phase.explicit, Phase.reuse, Phase.generate)
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
