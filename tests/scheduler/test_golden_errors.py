@@ -20,7 +20,7 @@ from scheduler.detect_config import CONFIG_DOMAINS, DetectConfig
 from scheduler.domains import INSTANCE_DOMAINS, REQUEST_DOMAINS, TIME_DOMAIN, Domain
 from scheduler.errors import Absent, BadTrace, shown
 from scheduler.mitigation import read_mode
-from scheduler.monitor import MonitorConfig
+from scheduler.monitor import Monitor, MonitorConfig
 from scheduler.slots import Slots
 from scheduler.state_json import read_state, read_states
 from scheduler.traffic import TRAFFIC_DOMAINS
@@ -214,6 +214,8 @@ CALLS: dict[str, Callable[[], Any]] = {
     "drain: who is not there": lambda: router().drain("aa"),
     "leave: a number": lambda: router().leave(3),  # type: ignore[arg-type]
     "snapshot: a name that is a tuple": lambda: tupled().snapshot(),
+    "snapshot: keys that are no numbers": lambda: keyed().snapshot(),
+    "monitor: keys that are no numbers": lambda: watched().save(),
     "restore: a number": lambda: Router.restore(3),  # type: ignore[arg-type]
     "restore: something else": lambda: Router.restore(b"hello"),
     "restore: another version": lambda: Router.restore(snapshot().replace(b"router 1 ", b"router 99 ", 1)),
@@ -260,6 +262,18 @@ def tupled() -> Router:
     it = router()
     it.route(request(), request_id=("tenant", 1))
     return it
+
+
+def keyed() -> Router:
+    it = router(config=RouterConfig(source="events"))
+    it._ledger.index.add(0, (b"one", b"two"))
+    return it
+
+
+def watched() -> Monitor:
+    monitor = Monitor()
+    monitor.arrived((b"one", b"two"), 16, 64)  # type: ignore[arg-type]
+    return monitor
 
 
 def told(name: str) -> str:

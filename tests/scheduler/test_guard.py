@@ -159,6 +159,8 @@ def test_the_filter_keeps_a_class_from_those_that_held_it_at_the_alarm() -> None
     found = msgspec.structs.replace(first.detection, findings=(now,))
     slots = scene.router._ledger.slots.routable
     assert guard._with_frozen_holders(found, scene.router._ledger.view, slots).findings[0].instances == ("a",)
+    guard._decisions += THAW_AFTER  # so long since the last alarm, and no longer: still frozen
+    assert guard._with_frozen_holders(found, scene.router._ledger.view, slots).findings[0].instances == ("a",)
     guard._decisions += THAW_AFTER + 1
     assert guard._with_frozen_holders(found, scene.router._ledger.view, slots).findings[0].instances == ("a", "b")
 

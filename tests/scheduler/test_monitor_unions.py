@@ -145,6 +145,11 @@ def test_a_union_alarms_exactly_if_the_classes_within_the_holders_of_one_or_two_
         (own,) = [c for c in classes if c.node is node]
         assert not own.mask & ~joint.mask
         assert by_union[joint.mask] == expected[node]  # of several unions the loudest
+        inside = [c for c in classes if not c.mask & ~joint.mask]
+        shares = {requests: sum(c.count for c in inside) / requests, quarter: sum(c.recent for c in inside) / quarter}
+        assert joint.share == max(shares.values()) == shares[joint.window]
+        assert (joint.work_share, joint.residents) == (sum(c.residents for c in inside) / residents, residents)
+        assert joint.name == f"prefixes that share holders with {min(c.node.label() for c in inside)}"
 
 
 @settings(max_examples=30)

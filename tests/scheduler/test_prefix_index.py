@@ -201,6 +201,16 @@ def test_a_key_that_repeats_ends_the_chain() -> None:
     assert (index.hit_tokens([1, 2, 3], 1), len(index), index.contradictions) == ([2], 2, 2)
 
 
+def test_contradictions_are_counted_one_after_the_other() -> None:
+    index = PrefixIndex(1)
+    for round_ in range(1, 4):
+        index.add(0, [10 * round_, 10 * round_ + 1, 10 * round_, 7])  # a key that repeats: two are not believed
+        assert index.contradictions == 2 * round_
+    index.add(0, [10, 21, 22])  # 21 follows 20
+    index.add(0, [20, 11, 12])
+    assert index.contradictions == 6 + 2 + 2
+
+
 def test_the_cost_of_a_removal_does_not_grow_with_what_others_hold() -> None:
     """A block that a thousand others follow, none of them on this instance, goes without a look at them."""
     index = PrefixIndex(2)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from scheduler import BadInput, Request, StepTime, policy
+from scheduler.finding import Kind
 from scheduler.policies.catalogue import CATALOGUE
 from scheduler.router import Router
 from scheduler.router_config import RouterConfig
@@ -64,6 +65,26 @@ def test_what_cannot_be_looked_up_or_told_from_others_is_no_name(name: Any) -> N
         with pytest.raises(BadInput, match="request_id"):
             call()
     assert (it.open_requests, it.ignored) == (0, 0)
+
+
+def test_what_replies_were_long_is_believed_of_the_next_by_the_detector_too() -> None:
+    it = router(("a", "b"), step_times=StepTime(0.01, 1e-4, 1e-3, 0.0), mitigation="none")
+    it.heard(ask(100), "a", 1, request_id="warm", now_s=0.0)
+    for number in range(6):
+        it.heard(ask(number), "a", 1, request_id=("busy", number), now_s=0.0)
+        it.first_token(("busy", number))
+    it.first_token("warm")
+    it.finish("warm", 5000)
+    index = it._ledger.history
+    assert index is not None
+    index.record(0, (1, 2, 3, 4), 0.0)
+    routed = it.route(ask(7, 1, 2, 3, 4))
+    found = routed.detection.found(Kind.LEVERAGE)
+    assert routed.instance == "a"
+    assert found is not None
+    expected = it._ledger.accounting.expected_output_tokens()
+    assert expected > 1000
+    assert found.evidence["kappa_tokens"] == pytest.approx(2 * 1e-3 * 0.5 * expected / 1e-4)
 
 
 def test_events_of_unknown_and_ended_requests_are_counted_and_ignored() -> None:
