@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 CORE := .venv-core
 MUTATION := .venv-mutation
+ENGINES := .venv-engines
 BIN := $(VENV)/bin
 PACKAGES := scheduler theory proofs replay argprod
 CHECKED := $(PACKAGES) tests $(wildcard benchmarks)
@@ -15,12 +16,13 @@ export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow check claims bench mutation lock clean setup
+.PHONY: help demo test test-slow test-engines check claims bench mutation lock clean setup
 
 help:
 	@echo "make demo       replay generated workloads under six rules, write a report"
 	@echo "make test       the tests, without the slow ones; ARGPROD_TRACES=FOLDER adds those on public traces"
 	@echo "make test-slow  the slow tests"
+	@echo "make test-engines  the tests on real engines, in an environment of their own (1.5 GB)"
 	@echo "make check      format, lint, types, layers, public names, derivations and proofs"
 	@echo "make claims     the evidence of every claim: derivations, proofs, property tests"
 	@echo "make bench      measured ratios against peers"
@@ -38,6 +40,10 @@ test: $(VENV)/.ready $(CORE)/.ready
 test-slow: $(VENV)/.ready $(CORE)/.ready
 	@ARGPROD_CORE_PYTHON="$(CURDIR)/$(CORE)/bin/python" $(BIN)/python -m pytest -n auto --dist worksteal -m slow $(PYTEST_ARGS) \
 		|| { answer=$$?; [ $$answer -eq 5 ] || exit $$answer; }
+
+# One thread a model: several of them share few cores. Nothing is downloaded while tests run.
+test-engines: $(ENGINES)/.ready
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(ENGINES)/bin/python -m pytest tests/engines $(PYTEST_ARGS)
 
 check: $(VENV)/.ready
 	@echo "check: format" && $(BIN)/ruff format --check --quiet $(CHECKED) \
@@ -91,6 +97,19 @@ $(MUTATION)/.locked: requirements/dev.lock requirements/mutation.lock
 	@$(MUTATION)/bin/python -m pip install -qq --require-hashes --requirement requirements/dev.lock --requirement requirements/mutation.lock
 	@touch $@
 
+# The pins of engines have no hashes: which build of torch it is, each machine decides.
+$(ENGINES)/.ready: $(ENGINES)/.locked pyproject.toml
+	@$(ENGINES)/bin/python -m pip install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(ENGINES)/.locked: requirements/dev.lock requirements/engines.txt
+	@$(call need-python)
+	@echo "setting up $(ENGINES) (once, a few minutes)"
+	@$(PYTHON) -m venv --clear $(ENGINES)
+	@$(ENGINES)/bin/python -m pip install -qq --require-hashes --requirement requirements/dev.lock
+	@$(ENGINES)/bin/python -m pip install -qq --requirement requirements/engines.txt
+	@touch $@
+
 define need-python
 command -v $(PYTHON) >/dev/null \
 	|| { echo "argprod needs Python 3.11 or newer, and $(PYTHON) was not found; name another with make PYTHON=..."; exit 1; }; \
@@ -114,6 +133,6 @@ lock:
 	@echo "wrote requirements/core.lock, requirements/dev.lock and requirements/mutation.lock"
 
 clean:
-	@rm -rf $(VENV) $(CORE) $(MUTATION) *.egg-info build dist out docs/_build mutants
+	@rm -rf $(VENV) $(CORE) $(MUTATION) $(ENGINES) *.egg-info build dist out docs/_build mutants
 	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage argprod-report*.html
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
