@@ -181,3 +181,24 @@ def test_every_value_can_be_shown_on_one_short_line(value: Any) -> None:
     message = str(BadInput("field", value, "a thing"))
     assert message.startswith("field: expected a thing, got ")
     assert len(shown(value)) <= LETTERS_SHOWN
+
+
+def test_what_is_believed_of_the_output_is_checked_and_named() -> None:
+    (found,) = Detector().look(STATE, REQUEST, expected_output_tokens=-1.0).findings
+    assert found.evidence == {
+        "field": "expected_output_tokens",
+        "value": "-1.0",
+        "expected": "a finite number >= 0 and <= 2147483648 [token]",
+    }
+
+
+def test_what_raises_while_it_is_read_is_named() -> None:
+    class Sour:
+        ids, running, queued_prefill_tokens, hit_tokens = ("a",), (1,), (0,), (0,)
+
+        @property
+        def waiting(self) -> Any:
+            raise RuntimeError("no news")
+
+    (found,) = Detector().look(Sour(), REQUEST, trusted=True).findings
+    assert found.explanation == "state is RuntimeError('no news'), expected numbers that can be read."

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from scheduler import ArgprodError, BadInput, ClusterState, Request, Router, RouterConfig, StepTime, decide, policy
+from scheduler.accounting import Accounting
 from scheduler.detect_config import CONFIG_DOMAINS, DetectConfig
 from scheduler.domains import INSTANCE_DOMAINS, REQUEST_DOMAINS, TIME_DOMAIN, Domain
 from scheduler.errors import Absent, BadTrace, shown
@@ -220,6 +221,8 @@ CALLS: dict[str, Callable[[], Any]] = {
     "restore: something else": lambda: Router.restore(b"hello"),
     "restore: another version": lambda: Router.restore(snapshot().replace(b"router 1 ", b"router 99 ", 1)),
     "restore: damaged": lambda: Router.restore(snapshot() + b" "),
+    "accounting: tokens below 0": lambda: Accounting(1).dispatched(1, 0, -1, 10, 0.0),
+    "accounting: a prompt below 0": lambda: Accounting(1).dispatched(1, 0, 1, -10, 0.0),
     "slots: an empty one drains": lambda: Slots.restore(["a", ""], [1]),
     # ---- rules
     "policy: an unknown one": lambda: policy("lmetrik"),

@@ -151,6 +151,14 @@ CASES: dict[str, tuple[Any, Request | None, tuple[ClassTraffic, ...], dict[str, 
         {"routers": 2, "arrival_rate_per_s": 1.0},
     ),
     "fresh": (cluster(**QUEUES, **{**OLD, "updated_s": (100.0, 100.0)}), asked(prompt_tokens=64), (), {}),
+    "stale by half a second": (
+        cluster(running=(1, 0), waiting=(0, 1), queued_prefill_tokens=(0, 5010), hit_tokens=(0, 64),
+                **{**OLD, "updated_s": (99.9, 99.5), "prefill_s_per_token": 1e-4}), asked(prompt_tokens=2600), (), {},
+    ),
+    "stale by half a second among many": (
+        cluster(24, running=(1, 0), waiting=(0, 1), queued_prefill_tokens=(0, 5010), hit_tokens=(0, 64),
+                **{**OLD, "updated_s": (99.9, 99.5), "prefill_s_per_token": 1e-4}), asked(prompt_tokens=2600), (), {},
+    ),
     "no queue can have moved": (
         cluster(running=(150, 0), hit_tokens=(1088, 1000), **OLD), PROMPT, (), {"policy": "lmetric_paper"},
     ),
@@ -163,6 +171,12 @@ CASES: dict[str, tuple[Any, Request | None, tuple[ClassTraffic, ...], dict[str, 
                 **{**OLD, "updated_s": (99.0, 98.0, 98.0)}), PROMPT, (), {"policy": "lmetric_paper"},
     ),
     "stalled elsewhere": (cluster(**SILENT, updated_s=(95.0, 60.0, 10.0)), PROMPT, (), {}),
+    "stalled, the last one longest": (
+        cluster(**{**SILENT, "waiting": (3, 4, 5)}, updated_s=(80.0, 70.0, 60.0)), None, (), {},
+    ),
+    "stalled, the first one longest": (
+        cluster(**{**SILENT, "waiting": (3, 4, 5)}, updated_s=(60.0, 70.0, 80.0)), None, (), {},
+    ),
     "stalled choice": (
         cluster(**{**SILENT, "waiting": (3, 1, 1)}, updated_s=(95.0, 90.0, 60.0)),
         asked(prompt_tokens=10), (), {"policy": "lmetric"},

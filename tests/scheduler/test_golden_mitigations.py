@@ -15,8 +15,9 @@ import pytest
 from scheduler import ClassTraffic, ClusterState, Request
 from scheduler.detect_config import DetectConfig
 from scheduler.detection import detect
+from scheduler.finding import Kind
 from scheduler.mitigation import Mode, mitigate
-from scheduler.remedies import Mitigation, by_least_load
+from scheduler.remedies import Mitigation, Situation, by_copies, by_filter, by_least_load
 
 FILE = Path(__file__).with_suffix(".txt")
 PROMPT = Request(id=0, arrival_s=0.0, prompt_tokens=1088, group="hot")
@@ -136,6 +137,16 @@ def text(done: Mitigation) -> str:
     return (
         f"{done.kind}: {done.instance} of {list(done.candidates)}, price {done.price_tokens}, [{scores}]: {done.reason}"
     )
+
+
+def test_a_filter_without_anybody_outside_changes_nothing() -> None:
+    state, request, rows, _, policy, _ = CASES["filter"]
+    found = detect(state, request, traffic=rows, config=DetectConfig(policy=policy)).found(Kind.HOT_SPOT)
+    assert found is not None
+    everywhere = msgspec.structs.replace(found, instances=state.ids)
+    case = Situation(state, request, 0)
+    assert by_filter(case, everywhere) == case.unchanged("every instance holds the prefix")
+    assert by_copies(case, everywhere) == case.unchanged("every instance without the prefix is as full as the fullest")
 
 
 def answers() -> str:

@@ -179,6 +179,14 @@ def test_no_more_classes_stay_frozen_than_are_hot() -> None:
         assert f"class {number}" in guard._frozen
 
 
+def test_who_comes_into_the_slot_of_a_silent_one_may_be_tried_at_once() -> None:
+    scene = Scene("auto")
+    guard = scene.router._guard
+    guard._tried_s = {0: 5.0, 1: 6.0}
+    scene.router.leave("a")
+    assert guard._tried_s == {1: 6.0}
+
+
 def test_who_comes_into_the_slot_of_one_that_left_starts_with_nothing() -> None:
     scene = Scene("filter")
     scene.heat()

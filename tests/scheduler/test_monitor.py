@@ -213,6 +213,7 @@ def test_requests_without_keys_count_in_the_window_and_in_flight() -> None:
         monitor.dispatched(number, path)
     (traffic,) = monitor.snapshot(lambda key: 1, range(4))
     assert (traffic.share, traffic.work_share, traffic.resident_requests) == (0.5, 0.5, 64)
+    assert (traffic.prefix_tokens, traffic.window_requests, traffic.holders) == (2 * BLOCK, 64, (0,))
     for number in range(64):
         monitor.ended(number)
         monitor.ended(number)  # twice, and ids that nobody knows, change nothing

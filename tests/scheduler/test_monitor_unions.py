@@ -12,7 +12,7 @@ from scheduler import BadInput
 from scheduler.alarm import alarms, evidence_nats, needed_nats
 from scheduler.monitor import Monitor, MonitorConfig
 from scheduler.prefix_tree import Node, PrefixTree
-from scheduler.unions import Heavy, covered_classes, joint_alarms
+from scheduler.unions import CLASSES_MAX, Heavy, covered_classes, joint_alarms
 
 BLOCK, COUNT = 16, 8
 ACTIVE = tuple(range(COUNT))
@@ -227,3 +227,24 @@ def test_classes_of_a_union_exclude_each_other_however_they_lie_within_each_othe
     assert sum(each.recent for each in found) <= len(prompts)
     assert sum(each.residents for each in found) <= len(prompts)
     assert min((min(each.count, each.recent, each.residents) for each in found), default=0) >= 0
+
+
+def test_of_more_sets_of_holders_than_are_looked_at_the_heaviest_are() -> None:
+    config = MonitorConfig(window_max=400, error=0.3, union_masks=2)
+    classes = [
+        Heavy(Node(((place,),), 1, None, BLOCK), 1 << place, count, 0, 0)
+        for place, count in enumerate((120, 120, 2, 2, 2))
+    ]
+    found = joint_alarms(classes, 400, 0, 2**COUNT - 1, config)
+    assert {classes.index(each) for each in classes if each.node in found} == {0, 1}
+
+
+def test_of_more_classes_than_are_looked_at_the_heaviest_are() -> None:
+    tree = PrefixTree(4096)
+    nodes = [tree.add([10 * name + 1], 1, BLOCK, BLOCK) for name in range(CLASSES_MAX + 3)]
+    for _ in range(5):
+        tree.add([10 * (CLASSES_MAX + 2) + 1], 1, BLOCK, BLOCK)
+    found = covered_classes(tree, dict.fromkeys(nodes, 1), 1, MonitorConfig())
+    assert len(found) == CLASSES_MAX
+    assert found[0].node is nodes[-1]
+    assert found[0].count == 6

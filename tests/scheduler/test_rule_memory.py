@@ -120,6 +120,14 @@ def test_conductor_remembers_the_mean_prefill_of_an_instance() -> None:
     assert decision.scores[0] - decision.scores[1] == pytest.approx(0.001 * 8000**1.5 + 5 - fallback)
 
 
+def test_conductor_takes_the_mean_of_all_that_it_sent() -> None:
+    rule = policy("aibrix_conductor")
+    memory: Any = None
+    for _ in range(3):
+        _, memory = decide(rule, idle(2, running=(0, 9)), request(0.0, 8000), memory=memory)
+    assert (memory.counts, memory.totals_ms) == ((3, 0), (pytest.approx(3 * (0.001 * 8000**1.5 + 5)), 0.0))
+
+
 @pytest.mark.parametrize(("tokens", "ms"), [(0, 0), (100, 22), (384, 45.8452776), (1000, 112.63551)])
 def test_preble_prefill_time_is_the_published_fit(tokens: int, ms: float) -> None:
     assert fitted_prefill_s(tokens) == pytest.approx(ms / 900, rel=1e-6)

@@ -246,8 +246,21 @@ def test_all_that_a_guard_remembers_comes_back() -> None:
     for name in ("pending", "_carried", "_frozen", "_decisions", "_recent", "_sent", "_tried_s"):
         assert getattr(found, name) == getattr(guard, name)
     assert sum(found._sent) == len(found._recent) > 0
-    with pytest.raises(BadInput, match=r"guard\.recent"):
+    with pytest.raises(BadInput, match=r"guard\.recent: expected a slot from 0 to 0, got [12]$"):
         Guard.restore(guard.mode, guard.config, 1, guard.save())
+
+
+def test_capacity_and_age_of_what_is_cached_hold_for_the_restored_router_too() -> None:
+    config = RouterConfig(capacity_blocks=4, ttl_s=10.0)
+    it = Router(("a",), ties="first", config=config, clock=lambda: 0.0)
+    it.route(ask(1, 1, 2, 3), now_s=1.0)
+    again = Router.restore(it.snapshot(), clock=lambda: 0.0)
+    for router in (it, again):
+        assert router.route(ask(2, 1, 2, 3), now_s=2.0).hit_tokens > 0
+        router.route(ask(3, 11, 12, 13), now_s=3.0)
+        assert [router._ledger.index.holders(key) for key in (1, 2, 3, 11, 12, 13)] == [1, 0, 0, 1, 1, 1]
+        router.route(ask(4, 21), now_s=14.0)
+        assert [router._ledger.index.holders(key) for key in (11, 12, 13, 21)] == [0, 0, 0, 1]
 
 
 def test_values_without_a_type_come_back_as_they_were() -> None:
