@@ -22,6 +22,8 @@ from scheduler.domains import INSTANCE_DOMAINS, REQUEST_DOMAINS, TIME_DOMAIN, Do
 from scheduler.errors import Absent, BadTrace, shown
 from scheduler.mitigation import read_mode
 from scheduler.monitor import Monitor, MonitorConfig
+from scheduler.policies.compiled import compile_keys
+from scheduler.policies.rule import Rule
 from scheduler.slots import Slots
 from scheduler.state_json import read_state, read_states
 from scheduler.traffic import TRAFFIC_DOMAINS
@@ -251,6 +253,9 @@ CALLS: dict[str, Callable[[], Any]] = {
     ),
     "decide: negative": lambda: decide(policy("lmetric"), state(waiting=(0, -1)), request()),
     "decide: a time after all": lambda: decide(policy("lmetric"), state(now_s=1e10), request()),
+    "compile: a column that is not declared": lambda: compile_keys(
+        Rule("mine", "as much context as can be", "this test", lambda _o, x, _a, _k: x.context_tokens).with_knobs()
+    ),
     # ---- errors themselves
     "trace: a line": lambda: fail(BadTrace("t.jsonl", 7, "hash_ids", [1], "integers", "try less")),
     "trace: a whole file": lambda: fail(BadTrace("t.jsonl", 0, "", Absent.MISSING, "lines")),
