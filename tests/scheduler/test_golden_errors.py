@@ -251,6 +251,10 @@ CALLS: dict[str, Callable[[], Any]] = {
         policy("lmetric"),
         ClusterState(ids=(), running=(), waiting=(), queued_prefill_tokens=(), hit_tokens=()), request(),
     ),
+    "decide: a prompt of half a token": lambda: decide(policy("lmetric"), state(), request(prompt_tokens=0.5)),
+    "decide: a block of half a token": lambda: decide(policy("lmetric"), state(), request(block_tokens=0.5)),
+    "decide: an output of half a token": lambda: decide(policy("lmetric"), state(), request(output_tokens=0.5)),
+    "decide: an arrival as text": lambda: decide(policy("lmetric"), state(), request(arrival_s="now")),
     "decide: negative": lambda: decide(policy("lmetric"), state(waiting=(0, -1)), request()),
     "decide: a time after all": lambda: decide(policy("lmetric"), state(now_s=1e10), request()),
     "compile: a column that is not declared": lambda: compile_keys(
