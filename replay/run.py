@@ -65,6 +65,8 @@ class Line(msgspec.Struct, kw_only=True):
         prompt_tokens, wanted_tokens: lengths asked for [token].
         cached_tokens, predicted_tokens: taken from the cache as the engine says (None: it does not), and as the router
             believed [token].
+        imbalance: max/mean over instances of the batch size when it was sent, itself counted.
+        preemptions: how often it was pushed out.
         end, reason: how it ended, and why if not well.
     """
 
@@ -79,6 +81,7 @@ class Line(msgspec.Struct, kw_only=True):
     wanted_tokens: int = 0
     cached_tokens: int | None = None
     predicted_tokens: int = 0
+    imbalance: float | None = None
     preemptions: int = 0
     end: str = ""
     reason: str = ""
@@ -208,7 +211,8 @@ class Runner:
         sim.instance, sim.predicted_hit = place, routed.hit_tokens
         line.instance, line.sent_s, line.predicted_tokens = routed.instance, now_s, routed.hit_tokens
         self._inflight[place] += 1
-        self.record.imbalance.append(max(self._inflight) * len(self._inflight) / sum(self._inflight))
+        line.imbalance = max(self._inflight) * len(self._inflight) / sum(self._inflight)
+        self.record.imbalance.append(line.imbalance)
         ids = () if self.prompts is None else self.prompts.ids(request)
         stream = self.engines[routed.instance].submit(Job(request=request, prompt_ids=ids))
         try:
@@ -239,6 +243,8 @@ class Runner:
             if isinstance(event, Finished):
                 if event.output_tokens != sim.output:
                     raise EngineFailure(f"{line.instance} gave {event.output_tokens} of {sim.output} tokens")
+                line.end, line.end_s = End.FINISHED.value, event.at_s - self._began_s
+                sim.end, sim.last_at = End.FINISHED, to_ticks(line.end_s)
                 return
 
     def _heard(self, event: Event, sim: Sim, line: Line) -> None:
@@ -263,11 +269,8 @@ class Runner:
         else:
             if event.cached_tokens is not None:
                 sim.cached = line.cached_tokens = event.cached_tokens
-            if isinstance(event, Admitted):
-                if event.new_tokens is not None:
-                    self.router.admitted(name, event.new_tokens, now_s=now_s)
-                return
-            sim.last_at, sim.end, line.end, line.end_s = to_ticks(at_s), End.FINISHED, End.FINISHED.value, at_s
+            if isinstance(event, Admitted) and event.new_tokens is not None:
+                self.router.admitted(name, event.new_tokens, now_s=now_s)
 
     def _fails(self, sim: Sim, line: Line, reason: str) -> None:
         """A request ends without its answer."""

@@ -1,0 +1,160 @@
+"""The log of a run: one JSON line a request, from which the record of the run, and so every table, is computed again.
+
+The first line says what was run; each other one is a :class:`replay.run.Line`, written when its request has ended, so
+that a run that is interrupted leaves all that it learned. A run that came to its end says so in its last line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from replay.run import Line
+from replay.sim.record import RunRecord
+from replay.sim.runs import full_blocks
+from replay.sim.sequence import Sim
+from replay.sim.ticks import to_ticks
+from scheduler.errors import BadTrace
+from scheduler.state import End, Request
+
+_EXPECTED = "a log of argprod replay"
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="what"):
+    """What was run.
+
+    Args:
+        policy: label of the rule.
+        instances: names of the engines, in the order of the tables.
+        settings: whatever else the run was told.
+    """
+
+    policy: str
+    instances: tuple[str, ...]
+    settings: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Footer(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="what"):
+    """The run came to its end.
+
+    Args:
+        requests: how many had an end.
+        not_arrived: how many had not come by the cut-off.
+    """
+
+    requests: int
+    not_arrived: int
+
+
+class LogWriter:
+    """Writes a log, line by line.
+
+    Args:
+        file: open for writing bytes.
+        header: what is run.
+    """
+
+    def __init__(self, file: IO[bytes], header: Header) -> None:
+        self._file = file
+        self._write(header)
+
+    def line(self, line: Line) -> None:
+        """A request has ended."""
+        self._write(line)
+
+    def end(self, requests: int, not_arrived: int) -> None:
+        """The run came to its end."""
+        self._write(Footer(requests=requests, not_arrived=not_arrived))
+
+    def _write(self, entry: Any) -> None:
+        self._file.write(msgspec.json.encode(entry) + b"\n")
+        self._file.flush()
+
+
+class Log(msgspec.Struct, frozen=True, kw_only=True):
+    """A log that was read.
+
+    Args:
+        header: what was run.
+        lines: requests in the order of their ends.
+        footer: None if the run was interrupted.
+    """
+
+    header: Header
+    lines: list[Line]
+    footer: Footer | None
+
+
+def read_log(path: Path) -> Log:
+    """Read a log; a last line that was cut short is left out.
+
+    Raises:
+        BadTrace: if this is no such log, naming the line.
+    """
+    header: Header | None = None
+    lines: list[Line] = []
+    footer: Footer | None = None
+    rows = path.read_bytes().split(b"\n")
+    for number, row in enumerate(rows, 1):
+        if not row.strip():
+            continue
+        try:
+            if header is None:
+                header = msgspec.json.decode(row, type=Header)
+            elif row.startswith(b'{"what":"end"'):
+                footer = msgspec.json.decode(row, type=Footer)
+            else:
+                lines.append(msgspec.json.decode(row, type=Line))
+        except msgspec.MsgspecError as fault:
+            if number == len(rows) and header is not None:  # no newline behind it: it was being written
+                break
+            raise BadTrace(str(path), number, "", row[:80].decode("utf-8", "replace"), _EXPECTED, str(fault)) from None
+    if header is None:
+        raise BadTrace(str(path), 0, "", "nothing", _EXPECTED)
+    return Log(header=header, lines=lines, footer=footer)
+
+
+def record_of(log: Log, requests: Mapping[int, Request]) -> RunRecord:
+    """The record of the run again.
+
+    Args:
+        log: its log.
+        requests: those of the trace, by id.
+
+    Raises:
+        BadTrace: if a line is about a request that the trace does not have, or of other lengths.
+    """
+    places = {name: place for place, name in enumerate(log.header.instances)}
+    order = {name: place for place, name in enumerate(requests)}
+    for number, line in enumerate(log.lines, 2):
+        asked = requests.get(line.id)
+        if asked is None or (asked.prompt_tokens, asked.output_tokens) != (line.prompt_tokens, line.wanted_tokens):
+            raise BadTrace("log", number, "id", line.id, "a request of this trace, of the same lengths")
+    lines = sorted(log.lines, key=lambda line: order[line.id])
+    sims = [_sim(line, requests[line.id], places) for line in lines]
+    sent = sorted((line for line in lines if line.sent_s is not None), key=lambda line: line.sent_s or 0.0)
+    return RunRecord(
+        log.header.policy,
+        0,
+        sims,
+        imbalance=[line.imbalance for line in sent if line.imbalance is not None],
+        ended_at=max((to_ticks(line.end_s) for line in lines if line.end_s is not None), default=0),
+        not_arrived=0 if log.footer is None else log.footer.not_arrived,
+    )
+
+
+def _sim(line: Line, request: Request, places: Mapping[str, int]) -> Sim:
+    blocks = full_blocks(request)
+    sim = Sim(request, to_ticks(line.due_s), request.block_keys[:blocks], blocks)
+    sim.instance = None if line.instance is None else places[line.instance]
+    sim.first_at = to_ticks(line.token_s[0]) if line.token_s else None
+    sim.end, sim.reason = End(line.end), line.reason
+    if sim.end is End.FINISHED and line.end_s is not None:
+        sim.last_at = to_ticks(line.end_s)
+    sim.generated = sum(line.token_counts)
+    sim.cached, sim.predicted_hit = line.cached_tokens or 0, line.predicted_tokens
+    sim.preemptions = line.preemptions
+    return sim

@@ -1,0 +1,91 @@
+"""The log of a run says all: the record comes back from it, and what is damaged is named."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replay.metrics import summarise
+from replay.run import Line, Pace
+from replay.run_log import Header, LogWriter, read_log, record_of
+from scheduler.errors import BadTrace
+from scheduler.state import Request
+from tests.replay.test_run import Fake, replayed, request, told_of, traces
+
+HEADER = Header(policy="lmetric", instances=("0", "1"))
+
+
+def logged(lines: list[Line], not_arrived: int | None) -> bytes:
+    """A log; without the number of those that had not come it has no end."""
+    file = io.BytesIO()
+    writer = LogWriter(file, HEADER)
+    for line in lines:
+        writer.line(line)
+    if not_arrived is not None:
+        writer.end(len(lines), not_arrived)
+    return file.getvalue()
+
+
+def saved(folder: Path, data: bytes) -> Path:
+    path = folder / "run.jsonl"
+    path.write_bytes(data)
+    return path
+
+
+@settings(max_examples=25)
+@given(requests=traces(), cut_off=st.booleans(), broken=st.booleans())
+def test_the_record_of_a_run_comes_back_from_its_log(
+    requests: list[Request], cut_off: bool, broken: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    lines: list[Line] = []
+    pace = Pace(closed_loop=True, until_s=3.0 if cut_off else None, patience_s=30.0)
+    engines = [Fake("0", "works", "breaks", "slow"), Fake("1", "works", "truncates")] if broken else None
+    live, _ = replayed(requests, engines, lines=lines, pace=pace)
+    path = saved(tmp_path_factory.mktemp("log"), logged(lines, live.run.not_arrived))
+    again = record_of(read_log(path), {one.id: one for one in requests})
+    assert told_of(again) == told_of(live.run)
+    assert sorted(again.imbalance) == sorted(live.run.imbalance)
+    one, two = (summarise(record, "lmetric", {}, 2, 0.0, "none") for record in (again, live.run))
+    assert (one.ttft_s, one.tpot_s, one.hit_fraction, one.batch_imbalance) == (
+        two.ttft_s, two.tpot_s, two.hit_fraction, two.batch_imbalance
+    )  # fmt: skip
+    assert (one.finished, one.failed, one.not_arrived) == (two.finished, two.failed, two.not_arrived)
+
+
+LINE = Line(id=1, instance="0", sent_s=0.0, prompt_tokens=20, wanted_tokens=8, end="finished", end_s=1.0)
+
+
+def test_an_interrupted_log_holds_what_had_ended(tmp_path: Path) -> None:
+    data = logged([LINE], None)
+    for rest in (b"", b'{"id":2,"inst'):
+        log = read_log(saved(tmp_path, data + rest))
+        assert (log.header, log.lines, log.footer) == (HEADER, [LINE], None)
+    log = read_log(saved(tmp_path, logged([LINE], 3)))
+    assert log.footer is not None
+    assert (log.footer.requests, log.footer.not_arrived) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        (b"", "run.jsonl: expected a log of argprod replay, got 'nothing'"),
+        (b"hello\n", "run.jsonl:1"),
+        (b'{"id":1}\n', "run.jsonl:1"),
+        (logged([LINE], None) + b'{"id":"x"}\n', "run.jsonl:3"),
+        (logged([LINE], None) + b'{"id":2\n' + b'{"id":3}\n', "run.jsonl:3"),
+    ],
+)
+def test_what_is_no_log_is_named_with_its_line(data: bytes, place: str, tmp_path: Path) -> None:
+    with pytest.raises(BadTrace) as caught:
+        read_log(saved(tmp_path, data))
+    assert place in str(caught.value)
+
+
+@pytest.mark.parametrize("trace", [{}, {1: request(1, prompt_tokens=21)}, {1: request(1, output_tokens=9)}])
+def test_a_log_of_another_trace_is_refused(trace: dict[int, Request], tmp_path: Path) -> None:
+    with pytest.raises(BadTrace, match="a request of this trace"):
+        record_of(read_log(saved(tmp_path, logged([LINE], 0))), trace)
