@@ -1,0 +1,46 @@
+"""The lag of the client is told, and where it is much of what is measured, it is said."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replay.client_lag import SHARE_ALLOWED, client_lag
+from replay.run import Line
+from tests.replay.test_run import Fake, replayed, request
+
+
+def line(lag_s: float, first_s: float | None) -> Line:
+    return Line(id=1, due_s=10.0, sent_s=10.0 + lag_s, token_s=[] if first_s is None else [10.0 + first_s])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.floats(0.001, 10))
+def test_a_client_has_kept_up_if_its_lag_is_little_of_the_time_to_first_token(lags: list[float], first: float) -> None:
+    told = client_lag([line(lag, first) for lag in lags])
+    assert told.share is not None
+    assert told.lag_s.p99 is not None
+    assert told.share == pytest.approx(told.lag_s.p99 / first, rel=1e-6)
+    assert told.kept_up is (told.share <= SHARE_ALLOWED)
+    assert (told.warning() == "") is told.kept_up
+    assert min(lags) - 1e-9 <= told.lag_s.p99 <= max(lags) + 1e-9
+
+
+def test_without_requests_or_tokens_there_is_nothing_to_keep_up_with() -> None:
+    for lines in ([], [line(1.0, None)]):
+        told = client_lag(lines)
+        assert (told.share, told.kept_up, told.warning()) == (None, True, "")
+
+
+def test_a_warning_says_how_late_and_what_to_try() -> None:
+    assert client_lag([line(0.1, 0.4)]).warning() == (
+        "the client could not keep up: it sent requests up to 100 ms late (p99), 25% of the median time to first "
+        "token; replay more slowly, or on more cores"
+    )
+
+
+def test_in_virtual_time_no_client_is_late() -> None:
+    live, _ = replayed([request(number, 0.1 * number) for number in range(9)], [Fake("0", "works"), Fake("1", "works")])
+    told = client_lag(live.lines)
+    assert told.lag_s.p99 == pytest.approx(0.0, abs=1e-9)
+    assert told.kept_up
