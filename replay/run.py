@@ -27,6 +27,8 @@ from scheduler.state import End, Request
 
 _RATE = Domain(0, 1e6, low_open=True, unit="times as quick")
 _PATIENCE = Domain(0, 1e6, low_open=True, unit="s")
+#: Token ids of a prompt are made so long before it is due [s].
+PROMPT_LEAD_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +174,11 @@ class Runner:
         """One request from its due time to its end."""
         ended_s: float | None = None
         try:
-            if await self._due(sim, line):
-                ended_s = await self._routed(sim, line)
+            ids = await self._due(sim, line)
+            if ids is not None:
+                ended_s = await self._routed(sim, line, ids)
         except asyncio.CancelledError:
-            if sim.instance is not None:
+            if sim.instance is not None and sim.end is None:
                 self._fails(sim, line, "still open at the cut-off")
             raise
         finally:
@@ -184,8 +187,8 @@ class Runner:
             if sim.end is not None and self._sink is not None:
                 self._sink(line)
 
-    async def _due(self, sim: Sim, line: Line) -> bool:
-        """Wait until it is due; False if the reply that it follows never ended well."""
+    async def _due(self, sim: Sim, line: Line) -> tuple[int, ...] | None:
+        """Wait until it is due; its token ids, or None if the reply that it follows never ended well."""
         request, rate = sim.request, self.pace.rate
         line.due_s = request.arrival_s / rate
         before = self._ends.get(request.after) if self.pace.closed_loop and request.after is not None else None
@@ -193,15 +196,23 @@ class Runner:
             ended_s = await asyncio.shield(before)
             if ended_s is None:
                 self._fails(sim, line, f"request {request.after}, whose reply it follows, did not finish")
-                return False
+                return None
             sim.arrival = to_ticks(ended_s) + to_ticks(request.think_s / rate)
             line.due_s = to_seconds(sim.arrival)
-        wait_s = line.due_s - self.now_s()
+        ids: tuple[int, ...] = ()
+        if self.prompts is not None:  # made shortly before, so that neither time nor memory is lost to them
+            await self._until(line.due_s - PROMPT_LEAD_S)
+            ids = self.prompts.ids(request)
+        await self._until(line.due_s)
+        return ids
+
+    async def _until(self, at_s: float) -> None:
+        """Wait for a time of the run; not at all if it is over."""
+        wait_s = at_s - self.now_s()
         if wait_s > 0:
             await asyncio.sleep(wait_s)
-        return True
 
-    async def _routed(self, sim: Sim, line: Line) -> float | None:
+    async def _routed(self, sim: Sim, line: Line, ids: tuple[int, ...]) -> float | None:
         """Route it, follow it on its engine; when it ended, if it ended well [s]."""
         request, now_s = sim.request, self.now_s()
         routed = self.router.route(request, now_s=now_s)
@@ -213,7 +224,6 @@ class Runner:
         self._inflight[place] += 1
         line.imbalance = max(self._inflight) * len(self._inflight) / sum(self._inflight)
         self.record.imbalance.append(line.imbalance)
-        ids = () if self.prompts is None else self.prompts.ids(request)
         stream = self.engines[routed.instance].submit(Job(request=request, prompt_ids=ids))
         try:
             await self._follow(stream, sim, line)
@@ -223,7 +233,6 @@ class Runner:
         finally:
             self._inflight[place] -= 1
             await stream.aclose()
-        self.router.finish(request.id, sim.output, now_s=self.now_s())
         return line.end_s
 
     async def _follow(self, stream: AsyncGenerator[Event, None], sim: Sim, line: Line) -> None:
@@ -245,6 +254,7 @@ class Runner:
                     raise EngineFailure(f"{line.instance} gave {event.output_tokens} of {sim.output} tokens")
                 line.end, line.end_s = End.FINISHED.value, event.at_s - self._began_s
                 sim.end, sim.last_at = End.FINISHED, to_ticks(line.end_s)
+                self.router.finish(sim.request.id, sim.output, now_s=self.now_s())
                 return
 
     def _heard(self, event: Event, sim: Sim, line: Line) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from replay.engines.prompts import Prompts
 from replay.engines.protocol import Event, Finished, Job, Tokens
 from replay.engines.simulated import SimulatedEngine
 from replay.engines.virtual_time import run_virtually
@@ -47,6 +48,7 @@ def replayed(
     lines: list[Line] | None = None,
     pace: Pace | None = None,
     rule: str = "lmetric",
+    prompts: Prompts | None = None,
 ) -> tuple[LiveRecord, Router]:
     """A run in virtual time; engines tell the router of their caches."""
     shape = cluster(2) if of is None else of
@@ -62,7 +64,7 @@ def replayed(
     if engines is None:
         engines = [SimulatedEngine(name, spec, told) for name, spec in zip(names, shape.specs(BLOCK), strict=True)]
     sink = None if lines is None else lines.append
-    runner = Runner(engines, router, requests, pace=pace, line_sink=sink)
+    runner = Runner(engines, router, requests, prompts=prompts, pace=pace, line_sink=sink)
     return run_virtually(runner.run()), router
 
 
@@ -101,6 +103,29 @@ def test_on_simulated_engines_the_runner_gives_the_record_of_the_simulator(
     assert told_of(live.run) == told_of(simulated)
     assert live.run.imbalance == simulated.imbalance
     assert (router.booked, router.ignored) == (0, 0)
+
+
+@settings(max_examples=20)
+@given(traces())
+def test_engines_get_the_prompts_of_the_trace_and_the_run_stays_the_same(requests: list[Request]) -> None:
+    asked: dict[int, tuple[int, ...]] = {}
+
+    class Listening(SimulatedEngine):
+        async def submit(self, job: Job) -> AsyncGenerator[Event, None]:
+            asked[job.request.id] = job.prompt_ids
+            async for event in super().submit(job):
+                yield event
+
+    def engines(kind: type[SimulatedEngine]) -> list[SimulatedEngine]:
+        return [kind(str(place), spec) for place, spec in enumerate(cluster(2).specs(BLOCK))]
+
+    prompts = Prompts(1000)
+    live, _ = replayed(requests, engines(Listening), prompts=prompts)
+    plain, _ = replayed(requests, engines(SimulatedEngine))
+    assert asked == {one.id: prompts.ids(one) for one in requests}
+    assert [line.instance for line in live.lines] == [line.instance for line in plain.lines]
+    for one, two in zip(live.lines, plain.lines, strict=True):
+        assert one.end_s == pytest.approx(two.end_s)
 
 
 def test_all_goes_as_many_times_as_quickly() -> None:
