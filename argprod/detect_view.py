@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scheduler.errors import BadInput
-from scheduler.explaining import HEADINGS, instance_rows, number_text
+from scheduler.explaining import HEADINGS, instance_rows, margin_text, number_text
 from scheduler.finding import Choice, Detection
 from scheduler.policies.catalogue import policy as read_policy
 from scheduler.policies.choosing import decide
@@ -43,7 +43,7 @@ def show(console: Console, heading: str, detection: Detection, *, explain: bool 
 def _choice_text(choice: Choice | None) -> str:
     if choice is None:
         return "no choice can be told beforehand"
-    margin = "" if choice.margin is None else f", the next is {100 * choice.margin:.3g}% dearer"
+    margin = "" if choice.margin is None else f", the next is {margin_text(choice.margin)}"
     return f"takes {choice.instance} (score {number_text(choice.score)}{margin})"
 
 

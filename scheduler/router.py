@@ -78,6 +78,7 @@ class Router:
         clock: Clock = time.monotonic,
         log_sink: LogSink | None = None,
     ) -> None:
+        border.checked_parts(step_times, clock, log_sink)
         self.config = border.settled_config(config)
         self.policy = border.settled_policy(policy, ties)
         self._time = RouterClock(clock)

@@ -8,10 +8,11 @@ to :class:`scheduler.accounting.Accounting`, which counts and ignores it. The us
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from random import Random
 from typing import Any
 
+from scheduler.cost import StepTime
 from scheduler.domains import TIME_DOMAIN, TOKENS_MAX, Domain
 from scheduler.errors import BadInput
 from scheduler.policies.catalogue import policy as read_policy
@@ -76,7 +77,7 @@ def told_time(value: Any) -> float:
     """
     if type(value) in (float, int) and value <= _LATEST_S:
         return value  # type: ignore[no-any-return]
-    return float(TIME_DOMAIN.check("now_s", value))
+    return float(TIME_DOMAIN.check("now_s", value, "of a clock that starts near 0, not the time of day"))
 
 
 def checked_keys(field: str, keys: Any) -> Sequence[int]:
@@ -150,6 +151,24 @@ def settled_config(config: Any) -> RouterConfig:
     if not isinstance(config, RouterConfig):
         raise BadInput("config", config, "a RouterConfig or None")
     return config.checked()
+
+
+def checked_parts(step_times: Any, clock: Any, log_sink: Any) -> None:
+    """What a router is given to know engine times and the time, and to tell decisions.
+
+    Raises:
+        BadInput: naming the argument.
+
+    Example:
+        >>> checked_parts(None, float, None)
+    """
+    times = step_times if isinstance(step_times, Mapping) else {} if step_times is None else {"": step_times}
+    for name, value in times.items():
+        if not isinstance(value, StepTime):
+            raise BadInput(f"step_times[{name!r}]" if name else "step_times", value, "a StepTime")
+    for argument, called in (("clock", clock), ("log_sink", log_sink)):
+        if not callable(called) and not (argument == "log_sink" and called is None):
+            raise BadInput(argument, called, "something to call")
 
 
 def seeded(seed: Any) -> Random:

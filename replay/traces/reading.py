@@ -103,7 +103,7 @@ def _nearby(path: Path) -> str:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:
         return f"nor is there a folder {path.parent}"
-    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.75)
     return f"nearest: {', '.join(near)}" if near else ""
 
 

@@ -120,7 +120,7 @@ def _silent_band(scene: Scene, uncovered: Uncovered, leverage: float) -> Iterato
         held,
         f"With {counted(residents, 'resident')} {mine} settles at {hot:.3g} on a holder ({listed(held)}) against "
         f"{cold:.3g} elsewhere (imbalance {imbalance}), and with leverage {leverage:.3g} the product lets that stand: "
-        f"it spills only from {limit}.",
+        f"as long as nothing is queued it spills only from {limit}.",
         "Do not wait for the product to spill; copy the prefix to the instances it lacks.",
         "silent_band",
         imbalance=uncovered.imbalance,

@@ -116,6 +116,8 @@ def decide(
         >>> decision.id, decision.scores, decision.margin
         ('B', (160, 128), 0.25)
     """
+    if not isinstance(policy, Policy):
+        raise BadInput("policy", policy, "a Policy", "scheduler.policy(NAME) gives it")
     rule, knobs = policy.rule, policy.knobs
     state, request = state.checked(), checked_request(request)
     checked_hits(state, request)

@@ -180,6 +180,10 @@ CALLS: dict[str, Callable[[], Any]] = {
     "router: a rule that reads engine times": lambda: router(policy="marginal_delay_offset"),
     "router: a rule that reads KV use": lambda: router(policy="llm_d_default"),
     "router: times that lack one": lambda: router(step_times={"a": StepTime(0.01, 1e-4, 1e-3, 0.0)}),
+    "router: engine times as a number": lambda: router(step_times=3),
+    "router: one engine time as a number": lambda: router(step_times={"a": StepTime(0.01, 1e-4, 1e-3, 0.0), "b": 3}),
+    "router: a clock that is none": lambda: router(clock=3),
+    "router: a sink that is none": lambda: router(log_sink=3),
     "router: instances as text": lambda: router(instances="ab"),
     "router: instances as a number": lambda: router(instances=3),
     "router: an instance twice": lambda: router(instances=["a", "a"]),
@@ -255,6 +259,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "decide: a block of half a token": lambda: decide(policy("lmetric"), state(), request(block_tokens=0.5)),
     "decide: an output of half a token": lambda: decide(policy("lmetric"), state(), request(output_tokens=0.5)),
     "decide: an arrival as text": lambda: decide(policy("lmetric"), state(), request(arrival_s="now")),
+    "decide: a name for a rule": lambda: decide("lmetric", state(), request()),  # type: ignore[arg-type]
     "decide: negative": lambda: decide(policy("lmetric"), state(waiting=(0, -1)), request()),
     "decide: a time after all": lambda: decide(policy("lmetric"), state(now_s=1e10), request()),
     "compile: a column that is not declared": lambda: compile_keys(
