@@ -41,7 +41,7 @@ def watch_table(runs: Sequence[Run]) -> Table | None:
     table = Table(title="Findings, share of the decisions", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.padding = (0, 1, 0, 0)
     table.add_column("policy", overflow="fold", min_width=10)
-    table.add_column("finding or mitigation", overflow="fold", min_width=24)
+    table.add_column("finding or mitigation", overflow="fold", min_width=16)
     for name in ("decisions", *_SEVERITIES):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("price\ntoken", justify="right", no_wrap=True)  # a number that is cut reads as another

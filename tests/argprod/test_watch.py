@@ -6,6 +6,7 @@ import io
 from dataclasses import replace
 from functools import cache
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -113,3 +114,21 @@ def test_runs_are_counted_with_their_mitigations(mitigations: tuple[str, ...], s
         Console(width=200, file=text), given.source, [run.record.sims[0].request for run in given.runs], given.plan
     )
     assert said in text.getvalue()
+
+
+def test_no_number_is_cut_in_a_terminal_of_eighty_columns() -> None:
+    found = experiment(("none", "auto"))
+    watch = Watch(
+        decisions=1000, unsafe=5, findings={"cold_instance_starvation": {"info": 400}}, mitigated={"replicate": 2},
+        price_tokens={"replicate": 65_472},
+    )  # fmt: skip
+    runs = [
+        replace(run, policy=f"llm_d_default +{name}", summary=msgspec.structs.replace(run.summary, watch=watch))
+        for run, name in zip(found.runs, ("none", "auto"), strict=True)
+    ]
+    table = watch_table(runs)
+    assert table is not None
+    console = Console(file=io.StringIO(), width=80)
+    console.print(table)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count("65,472") == 2
