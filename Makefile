@@ -67,8 +67,8 @@ mutation: $(MUTATION)/.ready
 setup: $(VENV)/.ready
 
 # Two stamps: new versions rebuild the environment, a changed pyproject.toml only links the project again.
-$(VENV)/.ready: $(VENV)/.locked pyproject.toml
-	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
+$(VENV)/.ready $(MUTATION)/.ready $(ENGINES)/.ready: %/.ready: %/.locked pyproject.toml
+	@$*/bin/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.locked: requirements/dev.lock
@@ -85,11 +85,7 @@ $(CORE)/.ready: requirements/core.lock | $(VENV)/.locked
 	@$(BIN)/python -m pip --python $(CORE)/bin/python install -qq --require-hashes --requirement requirements/core.lock
 	@touch $@
 
-# What is in dev.lock, and mutmut; two stamps as above.
-$(MUTATION)/.ready: $(MUTATION)/.locked pyproject.toml
-	@$(MUTATION)/bin/python -m pip install -qq --no-deps --no-build-isolation --editable .
-	@touch $@
-
+# What is in dev.lock, and mutmut.
 $(MUTATION)/.locked: requirements/dev.lock requirements/mutation.lock
 	@$(call need-python)
 	@echo "setting up $(MUTATION) (once, about a minute)"
@@ -98,10 +94,6 @@ $(MUTATION)/.locked: requirements/dev.lock requirements/mutation.lock
 	@touch $@
 
 # The pins of engines have no hashes: which build of torch it is, each machine decides.
-$(ENGINES)/.ready: $(ENGINES)/.locked pyproject.toml
-	@$(ENGINES)/bin/python -m pip install -qq --no-deps --no-build-isolation --editable .
-	@touch $@
-
 $(ENGINES)/.locked: requirements/dev.lock requirements/engines.txt
 	@$(call need-python)
 	@echo "setting up $(ENGINES) (once, a few minutes)"

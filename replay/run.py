@@ -2,7 +2,8 @@
 
 Each request is routed when it is due, by the trace's clock or when the reply that it follows has ended; what its engine
 tells is passed on to the router and written down. Requests that an engine loses, cuts short or keeps silent about have
-failed, with a reason; none is forgotten. The record is that of the simulator, so all tables, plots and files read it.
+failed, those that no instance can hold are rejected, each with a reason; none is forgotten. The record is that of the
+simulator, so all tables, plots and files read it.
 """
 
 from __future__ import annotations
@@ -130,6 +131,8 @@ class Runner:
         self._sink = line_sink
         self._places = {name: place for place, name in enumerate(self.engines)}
         self._inflight = [0] * len(self.engines)
+        held = [engine.kv_blocks * engine.block_tokens for engine in engines if engine.kv_blocks is not None]
+        self._capacity_tokens = min(held, default=None)
         self._ends: dict[int, asyncio.Future[float | None]] = {}
         self._began_s = 0.0
         self._rows = [self._row(request) for request in requests]
@@ -214,7 +217,10 @@ class Runner:
 
     async def _routed(self, sim: Sim, line: Line, ids: tuple[int, ...]) -> float | None:
         """Route it, follow it on its engine; when it ended, if it ended well [s]."""
-        request, now_s = sim.request, self.now_s()
+        request, now_s, length = sim.request, self.now_s(), sim.prompt + sim.output
+        if self._capacity_tokens is not None and length > self._capacity_tokens:
+            self._drop(sim, line, End.REJECTED, f"{length} tokens can never fit the KV cache of an instance")
+            return None
         routed = self.router.route(request, now_s=now_s)
         assert self.record.noticed is not None
         self.record.noticed.note(to_ticks(now_s), routed)
@@ -286,5 +292,8 @@ class Runner:
         """A request ends without its answer."""
         if sim.instance is not None:
             self.router.fail(sim.request.id, now_s=self.now_s())
-        sim.end, sim.reason = End.FAILED, reason
-        line.end, line.reason, line.end_s = End.FAILED.value, reason, self.now_s()
+        self._drop(sim, line, End.FAILED, reason)
+
+    def _drop(self, sim: Sim, line: Line, end: End, reason: str) -> None:
+        sim.end, sim.reason = end, reason
+        line.end, line.reason, line.end_s = end.value, reason, self.now_s()

@@ -84,13 +84,11 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         at_s: when the last token came [s].
         output_tokens: how many came in all [token].
         cached_tokens: as in :class:`Admitted`, for engines that tell at the end.
-        steps: of the engine up to now, or None if it does not count them.
     """
 
     at_s: float
     output_tokens: int
     cached_tokens: int | None = None
-    steps: int | None = None
 
 
 Event = Admitted | Progress | Preempted | Tokens | Finished
@@ -112,11 +110,6 @@ class Engine(Protocol):
     @property
     def kv_blocks(self) -> int | None:
         """KV blocks, or None if not known [block]."""
-        ...
-
-    @property
-    def tells(self) -> frozenset[str]:
-        """Which events it gives beside tokens and the end: ``admitted``, ``progress``, ``preempted``, ``cached``."""
         ...
 
     async def start(self) -> None:

@@ -25,13 +25,14 @@ CacheSink = Callable[[str, tuple[int, ...], int | None, tuple[int, ...]], None]
 class SimulatedEngine:
     """One simulated instance.
 
+    It cannot abort: what is closed before its end is told no more, but computed to its end, and takes its place until
+    then.
+
     Args:
         name: id of the instance.
         spec: its shape and step times.
         cache_sink: told what is stored and evicted, as engines with KV events tell; None for nobody.
     """
-
-    tells = frozenset({"admitted", "cached", "progress", "preempted"})
 
     def __init__(self, name: str, spec: InstanceSpec, cache_sink: CacheSink | None = None) -> None:
         self.name, self.spec, self._cache_sink = name, spec, cache_sink
@@ -136,7 +137,6 @@ class SimulatedEngine:
             at_s=to_seconds(at),
             output_tokens=sim.output,
             cached_tokens=sim.cached,
-            steps=self._instance.step_count,
         )
         self._tell(sim, event)
 

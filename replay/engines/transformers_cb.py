@@ -90,8 +90,6 @@ class TransformersEngine:
         BadInput: for a shape that cannot be.
     """
 
-    tells = frozenset({"admitted", "cached"})
-
     def __init__(self, name: str, shape: Shape | None = None) -> None:
         self.name, self.shape = name, (Shape() if shape is None else shape).checked()
         self.block_tokens, self.kv_blocks = self.shape.block_tokens, self.shape.kv_blocks

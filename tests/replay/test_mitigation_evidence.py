@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import mitigation
+from benchmarks import mitigation, probe_errors
+from scheduler.mitigation import PROBE_ERRORS
 
 SAVED: dict[str, Any] = json.loads(
     (Path(mitigation.__file__).parent / "results" / "mitigation.json").read_text(encoding="utf-8")
@@ -58,3 +59,25 @@ def test_calm_traffic_does_not_feel_it(name: str) -> None:
     for measure in ("ttft_s_mean", "tpot_s_mean"):
         assert abs(verdict[f"{measure} change"]) < max(0.01, verdict[f"{measure} spread"])
     assert CALM[name]["watch"]["unsafe_fraction"] < 0.01
+
+
+TRIED: dict[str, Any] = json.loads(
+    (Path(mitigation.__file__).parent / "results" / "probe_errors.json").read_text(encoding="utf-8")
+)["rows"]
+
+
+def test_what_was_tried_for_probes_is_what_is_shipped_and_reported() -> None:
+    shipped = f"{PROBE_ERRORS:g}"
+    reported, tried = HOT[probe_errors.WORKLOAD]["verdict"], TRIED["seeds 20 to 24"][shipped]
+    assert {name: tried[name] for name in probe_errors.SHOWN} == {
+        name: round(reported[name], 3) for name in probe_errors.SHOWN
+    }
+
+
+@pytest.mark.parametrize("seeds", sorted(TRIED))
+def test_probes_cost_time_to_first_token_and_buy_time_per_token(seeds: str) -> None:
+    """Between the ends it is nearly so, but not at each step: a probe changes what comes after it."""
+    always, shipped, never = (TRIED[seeds][name] for name in ("0", f"{PROBE_ERRORS:g}", "inf"))
+    assert always["probes a seed"] > shipped["probes a seed"] > never["probes a seed"] == 0
+    assert always["mean TTFT / bare"] > shipped["mean TTFT / bare"] > never["mean TTFT / bare"]
+    assert always["mean TPOT / best"] < shipped["mean TPOT / best"] < never["mean TPOT / best"]

@@ -86,7 +86,7 @@ def traces(draw: st.DrawFn) -> list[Request]:
         keys = tuple(range(100 * draw(st.integers(0, 3)), 1000))[: draw(st.integers(0, 30))]
         after = draw(st.none() | st.integers(0, number - 1)) if number else None
         requests.append(
-            request(number, now_s, keys, output_tokens=draw(st.integers(1, 60)), after=after,
+            request(number, now_s, keys, output_tokens=draw(st.integers(1, 60) | st.just(5000)), after=after,
                     think_s=draw(st.sampled_from([0.0, 0.0707, 1.3])))
         )  # fmt: skip
     return requests
@@ -122,10 +122,20 @@ def test_engines_get_the_prompts_of_the_trace_and_the_run_stays_the_same(request
     prompts = Prompts(1000)
     live, _ = replayed(requests, engines(Listening), prompts=prompts)
     plain, _ = replayed(requests, engines(SimulatedEngine))
-    assert asked == {one.id: prompts.ids(one) for one in requests}
+    fitting = [one for one in requests if one.prompt_tokens + one.output_tokens <= 4096]
+    assert asked == {one.id: prompts.ids(one) for one in fitting}
     assert [line.instance for line in live.lines] == [line.instance for line in plain.lines]
     for one, two in zip(live.lines, plain.lines, strict=True):
         assert one.end_s == pytest.approx(two.end_s)
+
+
+def test_what_no_instance_can_hold_is_rejected_and_costs_nobody_else() -> None:
+    live, router = replayed([request(0), request(1, 0.1, output_tokens=5000), request(2, 0.2)])
+    assert [(line.end, line.instance is None) for line in live.lines] == [
+        ("finished", False), ("rejected", True), ("finished", False),
+    ]  # fmt: skip
+    assert live.lines[1].reason == "5020 tokens can never fit the KV cache of an instance"
+    assert router.booked == 0
 
 
 def test_all_goes_as_many_times_as_quickly() -> None:
@@ -140,7 +150,6 @@ def test_all_goes_as_many_times_as_quickly() -> None:
 class Fake:
     """An engine of which a test says what it does with each job."""
 
-    tells = frozenset[str]()
     block_tokens, kv_blocks = BLOCK, None
 
     def __init__(self, name: str, *acts: str) -> None:
