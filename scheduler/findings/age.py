@@ -67,22 +67,22 @@ def stale(scene: Scene) -> Iterator[Finding]:
     )
 
 
-def _least_other(scene: Scene, chosen: int, most: float, unlike: bool) -> tuple[int, float]:
+def _least_other(scene: Scene, chosen: int, most: float, choice_may_differ: bool) -> tuple[int, float]:
     """The other instance whose product may be least by now, and how little; ``most`` if none may be below it.
 
     Args:
         scene: what is looked at.
         chosen: index of the choice.
         most: its greatest product.
-        unlike: whether the choice may be another than it looks; else only instances that may have changed count.
+        choice_may_differ: whether the choice may be dearer than it looks; else only who may have changed counts.
     """
     if isinstance(scene.seen()[1].news, np.ndarray):
-        return _least_of_many(scene, chosen, unlike)
+        return _least_of_many(scene, chosen, choice_may_differ)
     columns, queued = scene.seen()[1], scene.view.queued_prefill_tokens
     other, least = chosen, most
     for index, (new_tokens, batch) in enumerate(zip(columns.news, columns.batches, strict=True)):
         # Even with its whole queue computed it would not be below: most instances are passed over here.
-        if index == chosen or new_tokens * batch >= least or not (unlike or queued[index]):
+        if index == chosen or new_tokens * batch >= least or not (choice_may_differ or queued[index]):
             continue
         product = formulas.least_product(SCALAR, scene.tokens(index), batch, _computed(scene, index), 0)
         if product < least:
@@ -90,13 +90,13 @@ def _least_other(scene: Scene, chosen: int, most: float, unlike: bool) -> tuple[
     return other, least
 
 
-def _least_of_many(scene: Scene, chosen: int, unlike: bool) -> tuple[int, float]:
+def _least_of_many(scene: Scene, chosen: int, choice_may_differ: bool) -> tuple[int, float]:
     """The same by arrays."""
     columns, queued = scene.seen()[1], whole_array(scene.view.queued_prefill_tokens)
     tokens = p_token(queued, columns.news)
     products = formulas.least_product(ARRAY, tokens, columns.batches, _computed_everywhere(scene, queued), 0)
     products = products.astype(np.float64)
-    if not unlike:
+    if not choice_may_differ:
         products[queued == 0] = np.inf
     products[chosen] = np.inf
     index = int(products.argmin())
