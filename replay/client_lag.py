@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from replay.live_record import Line
 from replay.metrics import Spread, spread
-from replay.run import Line
 
 #: A client has kept up if its 99th percentile of lag is at most this share of the median time to first token.
 SHARE_ALLOWED = 0.05

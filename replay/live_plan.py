@@ -2,12 +2,14 @@
 
 Engines age while they run: clocks fall with heat, allocators fill. So each repetition takes the rules in another order,
 turned by one, and after as many repetitions as there are rules each has been at each place once. Every run begins with
-empty caches and has a log of its own; a run whose log is complete is not done again.
+empty caches (where an engine cannot empty its own, with prompts that it has never seen) and has a log of its own; a run
+whose log is complete is not done again.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,19 +19,55 @@ import msgspec
 
 from replay.engines.prompts import Prompts
 from replay.engines.protocol import Engine, Finished, Job
-from replay.run import Line, Pace, Runner
+from replay.experiment import label_of
+from replay.live_record import Line
+from replay.run import Pace, Runner
 from replay.run_log import Header, Log, LogWriter, read_log
 from scheduler.domains import Domain
 from scheduler.errors import BadInput, EngineFailure
+from scheduler.mitigation import read_mode
 from scheduler.policies.catalogue import policy as read_policy
 from scheduler.router import Router
 from scheduler.state import Request
 
 _REPEATS = Domain(1, 1000, integer=True, unit="repetition")
 _WARM_UP = Domain(0, 1000, integer=True, unit="request")
+#: How the log of a run ends that is not done.
+PART = ".part"
 
-#: Gives the router of a run: ``router_of(policy, seed)``.
-RouterOf = Callable[[str, int], Router]
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One run of a plan.
+
+    Args:
+        repeat: which repetition, from 0.
+        policy: as ``NAME[:knob=value,...]``.
+        mitigation: what the router may do about findings.
+    """
+
+    repeat: int
+    policy: str
+    mitigation: str = "none"
+
+    @property
+    def label(self) -> str:
+        """How it is called in tables."""
+        return label_of(read_policy(self.policy), self.mitigation)
+
+    def path(self, folder: Path) -> Path:
+        """Where its log is.
+
+        Example:
+            >>> Turn(1, "linear:weight=0.5,form=p_token", "auto").path(Path("logs")).name
+            '01-linear-weight-0.5-form-p_token-auto.jsonl'
+        """
+        ending = "" if self.mitigation == "none" else f"-{self.mitigation}"
+        return folder / f"{self.repeat:02d}-{file_name(self.policy)}{ending}.jsonl"
+
+
+#: Gives the router of a run.
+RouterOf = Callable[[Turn], Router]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +80,10 @@ class LivePlan:
         pace: how the trace is replayed.
         warm_up: requests that each engine gets before its first run, which nobody counts.
         settings: whatever else the logs should say; a log that says otherwise is not taken up.
+        mitigations: each policy runs with each.
 
     Raises:
-        BadInput: for an unknown policy, one named twice, or a number outside its domain.
+        BadInput: for an unknown policy or mitigation, one named twice, or a number outside its domain.
     """
 
     policies: tuple[str, ...]
@@ -52,48 +91,51 @@ class LivePlan:
     pace: Pace = field(default_factory=Pace)
     warm_up: int = 2
     settings: dict[str, Any] = field(default_factory=dict)
+    mitigations: tuple[str, ...] = ("none",)
 
     def __post_init__(self) -> None:
         for text in self.policies:
             read_policy(text)
-        if len(set(map(name_of, self.policies))) < len(self.policies) or not self.policies:
+        for name in self.mitigations:
+            read_mode(name)
+        if len(set(map(file_name, self.policies))) < len(self.policies) or not self.policies:
             raise BadInput("policies", list(self.policies), "at least one, each once")
+        if len(set(self.mitigations)) < len(self.mitigations) or not self.mitigations:
+            raise BadInput("mitigations", list(self.mitigations), "at least one, each once")
         _REPEATS.check("repeats", self.repeats)
         _WARM_UP.check("warm_up", self.warm_up)
 
-    def order(self) -> Iterator[tuple[int, str]]:
-        """Repetition and policy of every run, in the order in which they are done.
+    def order(self) -> Iterator[Turn]:
+        """Every run, in the order in which they are done.
 
         Example:
-            >>> [policy for _, policy in LivePlan(("lmetric", "random", "round_robin"), repeats=2).order()]
+            >>> [turn.policy for turn in LivePlan(("lmetric", "random", "round_robin"), repeats=2).order()]
             ['lmetric', 'random', 'round_robin', 'random', 'round_robin', 'lmetric']
         """
-        count = len(self.policies)
+        pairs = [(policy, mitigation) for policy in self.policies for mitigation in self.mitigations]
         for repeat in range(self.repeats):
-            for place in range(count):
-                yield repeat, self.policies[(place + repeat) % count]
+            for place in range(len(pairs)):
+                yield Turn(repeat, *pairs[(place + repeat) % len(pairs)])
 
 
-def name_of(policy: str) -> str:
+def file_name(policy: str) -> str:
     """A policy as part of the name of a file.
 
     Example:
-        >>> name_of("linear:weight=0.5,form=p_token")
+        >>> file_name("linear:weight=0.5,form=p_token")
         'linear-weight-0.5-form-p_token'
     """
     return re.sub(r"[^A-Za-z0-9_.]+", "-", policy)
 
 
-def path_of(folder: Path, repeat: int, policy: str) -> Path:
-    """Where the log of a run is."""
-    return folder / f"{repeat:02d}-{name_of(policy)}.jsonl"
-
-
-def header_of(plan: LivePlan, engines: Sequence[Engine], repeat: int, policy: str) -> Header:
+def header_of(plan: LivePlan, engines: Sequence[Engine], turn: Turn) -> Header:
     """What the log of a run says first."""
-    pace = {name: getattr(plan.pace, name) for name in ("closed_loop", "rate", "until_s", "patience_s")}
-    settings = {"repeat": repeat, "pace": pace, **plan.settings}
-    return Header(policy=policy, instances=tuple(engine.name for engine in engines), settings=settings)
+    pace = {name: getattr(plan.pace, name) for name in plan.pace.__dataclass_fields__}
+    settings = {"pace": pace, **plan.settings}
+    names = tuple(engine.name for engine in engines)
+    return Header(
+        policy=turn.policy, mitigation=turn.mitigation, repeat=turn.repeat, instances=names, settings=settings
+    )
 
 
 def complete(path: Path, header: Header) -> Log | None:
@@ -101,8 +143,18 @@ def complete(path: Path, header: Header) -> Log | None:
     if not path.exists():
         return None
     log = read_log(path)
-    same = msgspec.json.encode(log.header) == msgspec.json.encode(header)
+    was = msgspec.structs.replace(log.header, prompt_seed=header.prompt_seed)
+    same = msgspec.json.encode(was) == msgspec.json.encode(header)
     return log if log.footer is not None and same else None
+
+
+def partial_log(plan: LivePlan, folder: Path) -> tuple[Turn, Log] | None:
+    """What a run that was interrupted left behind."""
+    for turn in plan.order():
+        path = turn.path(folder).with_suffix(PART)
+        if path.exists():
+            return turn, read_log(path)
+    return None
 
 
 async def run_plan(
@@ -113,7 +165,8 @@ async def run_plan(
     folder: Path,
     *,
     prompts: Prompts | None = None,
-    heard: Callable[[int, str, Line], None] | None = None,
+    heard: Callable[[Turn, Line], None] | None = None,
+    done: Callable[[Turn, Log], None] | None = None,
 ) -> list[Log]:
     """Do what is not done yet, and give the logs of all runs, in the order of the plan.
 
@@ -124,40 +177,52 @@ async def run_plan(
         router_of: gives the router of a run.
         folder: of the logs; it must exist.
         prompts: makes token ids; None for engines that need none.
-        heard: told of repetition, policy and line of every request that has ended.
+        heard: told of every request that has ended.
+        done: told of every run that is done, those that were done before too.
 
     Raises:
         EngineFailure: if an engine cannot be warmed up, or its cache cannot be emptied.
         BadTrace: if there is a file in the place of a log that is none.
     """
     logs, fresh = [], True
-    for repeat, policy in plan.order():
-        path, header = path_of(folder, repeat, policy), header_of(plan, engines, repeat, policy)
-        done = complete(path, header)
-        if done is None:
+    for turn in plan.order():
+        path, header = turn.path(folder), header_of(plan, engines, turn)
+        log = complete(path, header)
+        if log is None:
             if fresh:
                 await _warm_up(plan, engines, requests, prompts)
                 fresh = False
-            for engine in engines:
-                await engine.reset_cache()
-            part = path.with_suffix(".part")
+            asked = await _emptied(engines, prompts)
+            header = msgspec.structs.replace(header, prompt_seed=None if asked is None else asked.seed)
+            part = path.with_suffix(PART)
             with part.open("wb") as file:
                 writer = LogWriter(file, header)
-
-                def told(line: Line, writer: LogWriter = writer, repeat: int = repeat, policy: str = policy) -> None:
-                    writer.line(line)
-                    if heard is not None:
-                        heard(repeat, policy, line)
-
-                runner = Runner(
-                    engines, router_of(policy, repeat), requests, prompts=prompts, pace=plan.pace, line_sink=told
-                )
-                record = await runner.run()
-                writer.end(len(record.lines), record.run.not_arrived)
+                told = writer.line if heard is None else _both(writer, heard, turn)
+                runner = Runner(engines, router_of(turn), requests, prompts=asked, pace=plan.pace, line_sink=told)
+                writer.end(await runner.run())
             part.replace(path)
-            done = read_log(path)
-        logs.append(done)
+            log = read_log(path)
+        logs.append(log)
+        if done is not None:
+            done(turn, log)
     return logs
+
+
+def _both(writer: LogWriter, heard: Callable[[Turn, Line], None], turn: Turn) -> Callable[[Line], None]:
+    def told(line: Line) -> None:
+        writer.line(line)
+        heard(turn, line)
+
+    return told
+
+
+async def _emptied(engines: Sequence[Engine], prompts: Prompts | None) -> Prompts | None:
+    """Empty all caches; the prompts of the next run, which are others where a cache cannot be emptied."""
+    for engine in engines:
+        await engine.reset_cache()
+    if prompts is None or all(engine.resets for engine in engines):
+        return prompts
+    return prompts.salted(secrets.randbits(32))
 
 
 async def _warm_up(

@@ -182,11 +182,12 @@ def summarise(
         instance_requests=requests_on,
         instance_prompt_tokens=tokens_on,
         wall_s=wall_s,
-        watch=None if record.noticed is None else _watch(record.noticed),
+        watch=None if record.noticed is None else watch_of(record.noticed),
     )
 
 
-def _watch(noticed: Noticed) -> Watch:
+def watch_of(noticed: Noticed) -> Watch:
+    """The counts of a run, without its events."""
     findings: dict[str, dict[str, int]] = {}
     for (kind, severity), count in sorted(noticed.counts.items()):
         findings.setdefault(kind, {})[severity] = count

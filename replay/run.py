@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
-
-import msgspec
+from dataclasses import dataclass
 
 from replay.engines.prompts import Prompts
 from replay.engines.protocol import Admitted, Engine, Event, Finished, Job, Preempted, Progress, Tokens
+from replay.live_record import Line, LiveRecord
 from replay.sim.noticed import Noticed
 from replay.sim.record import RunRecord
 from replay.sim.runs import full_blocks
@@ -28,6 +27,9 @@ from scheduler.state import End, Request
 
 _RATE = Domain(0, 1e6, low_open=True, unit="times as quick")
 _PATIENCE = Domain(0, 1e6, low_open=True, unit="s")
+_FAILURES = Domain(1, 1_000_000, integer=True, unit="request")
+#: Why what was open at the cut-off, or when the user stopped the run, has failed; no fault of an engine.
+CUT_OFF = "still open at the cut-off"
 #: Token ids of a prompt are made so long before it is due [s].
 PROMPT_LEAD_S = 0.05
 
@@ -41,6 +43,8 @@ class Pace:
         rate: arrivals and thinking go so many times as quickly as in the trace.
         until_s: cut-off: what is open then has failed, what is not due yet is left out; None: to the end [s].
         patience_s: an engine that tells nothing of a request for so long is hung, and the request has failed [s].
+        failures_allowed: an engine that fails so many requests, and finishes none between them, gets no more. Without
+            that, a dead instance looks idle, and draws all traffic to it.
 
     Raises:
         BadInput: naming the field, the value and the domain.
@@ -50,52 +54,14 @@ class Pace:
     rate: float = 1.0
     until_s: float | None = None
     patience_s: float = 60.0
+    failures_allowed: int = 3
 
     def __post_init__(self) -> None:
         _RATE.check("rate", self.rate)
         _PATIENCE.check("patience_s", self.patience_s)
+        _FAILURES.check("failures_allowed", self.failures_allowed)
         if self.until_s is not None:
             TIME_DOMAIN.check("until_s", self.until_s)
-
-
-class Line(msgspec.Struct, kw_only=True):
-    """All that is known of one request, for the log of a run; times from the start of the run [s].
-
-    Args:
-        id, instance: of the request, and of the engine that got it; None if it was never routed.
-        due_s, sent_s: when it should have been routed, and when it was.
-        token_s: when its output tokens came, as often as the engine told; ``token_counts`` of them each.
-        prompt_tokens, wanted_tokens: lengths asked for [token].
-        cached_tokens, predicted_tokens: taken from the cache as the engine says (None: it does not), and as the router
-            believed [token].
-        imbalance: max/mean over instances of the batch size when it was sent, itself counted.
-        preemptions: how often it was pushed out.
-        end, reason: how it ended, and why if not well.
-    """
-
-    id: int
-    instance: str | None = None
-    due_s: float = 0.0
-    sent_s: float | None = None
-    token_s: list[float] = msgspec.field(default_factory=list)
-    token_counts: list[int] = msgspec.field(default_factory=list)
-    end_s: float | None = None
-    prompt_tokens: int = 0
-    wanted_tokens: int = 0
-    cached_tokens: int | None = None
-    predicted_tokens: int = 0
-    imbalance: float | None = None
-    preemptions: int = 0
-    end: str = ""
-    reason: str = ""
-
-
-@dataclass(slots=True)
-class LiveRecord:
-    """What a run left behind: the record that tables are computed from, and a line a request."""
-
-    run: RunRecord
-    lines: list[Line] = field(default_factory=list)
 
 
 class Runner:
@@ -131,6 +97,8 @@ class Runner:
         self._sink = line_sink
         self._places = {name: place for place, name in enumerate(self.engines)}
         self._inflight = [0] * len(self.engines)
+        self._failures = [0] * len(self.engines)  # since the last request that ended well
+        self._gone: dict[str, str] = {}
         held = [engine.kv_blocks * engine.block_tokens for engine in engines if engine.kv_blocks is not None]
         self._capacity_tokens = min(held, default=None)
         self._ends: dict[int, asyncio.Future[float | None]] = {}
@@ -171,18 +139,18 @@ class Runner:
         routed = [(sim, line) for sim, line in self._rows if sim.end is not None]
         record.sims, record.not_arrived = [sim for sim, _ in routed], len(self._rows) - len(routed)
         record.ended_at = max((to_ticks(line.end_s) for _, line in routed if line.end_s is not None), default=0)
-        return LiveRecord(record, [line for _, line in routed])
+        return LiveRecord(record, [line for _, line in routed], self.now_s(), self._gone)
 
     async def _request(self, sim: Sim, line: Line) -> None:
         """One request from its due time to its end."""
         ended_s: float | None = None
         try:
-            ids = await self._due(sim, line)
-            if ids is not None:
-                ended_s = await self._routed(sim, line, ids)
+            job = await self._due(sim, line)
+            if job is not None:
+                ended_s = await self._routed(sim, line, job)
         except asyncio.CancelledError:
             if sim.instance is not None and sim.end is None:
-                self._fails(sim, line, "still open at the cut-off")
+                self._fails(sim, line, CUT_OFF)
             raise
         finally:
             if not self._ends[sim.request.id].done():
@@ -190,8 +158,8 @@ class Runner:
             if sim.end is not None and self._sink is not None:
                 self._sink(line)
 
-    async def _due(self, sim: Sim, line: Line) -> tuple[int, ...] | None:
-        """Wait until it is due; its token ids, or None if the reply that it follows never ended well."""
+    async def _due(self, sim: Sim, line: Line) -> Job | None:
+        """Wait until it is due; what it asks of an engine, or None if the reply that it follows never ended well."""
         request, rate = sim.request, self.pace.rate
         line.due_s = request.arrival_s / rate
         before = self._ends.get(request.after) if self.pace.closed_loop and request.after is not None else None
@@ -202,12 +170,13 @@ class Runner:
                 return None
             sim.arrival = to_ticks(ended_s) + to_ticks(request.think_s / rate)
             line.due_s = to_seconds(sim.arrival)
-        ids: tuple[int, ...] = ()
+        job = Job(request=request)
         if self.prompts is not None:  # made shortly before, so that neither time nor memory is lost to them
             await self._until(line.due_s - PROMPT_LEAD_S)
             ids = self.prompts.ids(request)
+            job = Job(request=self.prompts.keyed(request, ids), prompt_ids=ids)
         await self._until(line.due_s)
-        return ids
+        return job
 
     async def _until(self, at_s: float) -> None:
         """Wait for a time of the run; not at all if it is over."""
@@ -215,13 +184,16 @@ class Runner:
         if wait_s > 0:
             await asyncio.sleep(wait_s)
 
-    async def _routed(self, sim: Sim, line: Line, ids: tuple[int, ...]) -> float | None:
+    async def _routed(self, sim: Sim, line: Line, job: Job) -> float | None:
         """Route it, follow it on its engine; when it ended, if it ended well [s]."""
-        request, now_s, length = sim.request, self.now_s(), sim.prompt + sim.output
+        now_s, length = self.now_s(), sim.prompt + sim.output
         if self._capacity_tokens is not None and length > self._capacity_tokens:
             self._drop(sim, line, End.REJECTED, f"{length} tokens can never fit the KV cache of an instance")
             return None
-        routed = self.router.route(request, now_s=now_s)
+        if not self.router.instances:
+            self._drop(sim, line, End.FAILED, "no instance is left")
+            return None
+        routed = self.router.route(job.request, now_s=now_s)
         assert self.record.noticed is not None
         self.record.noticed.note(to_ticks(now_s), routed)
         place = self._places[routed.instance]
@@ -230,11 +202,13 @@ class Runner:
         self._inflight[place] += 1
         line.imbalance = max(self._inflight) * len(self._inflight) / sum(self._inflight)
         self.record.imbalance.append(line.imbalance)
-        stream = self.engines[routed.instance].submit(Job(request=request, prompt_ids=ids))
+        stream = self.engines[routed.instance].submit(job)
         try:
             await self._follow(stream, sim, line)
+            self._failures[place] = 0
         except EngineFailure as fault:
             self._fails(sim, line, str(fault))
+            self._blamed(place, str(fault))
             return None
         finally:
             self._inflight[place] -= 1
@@ -287,6 +261,14 @@ class Runner:
                 sim.cached = line.cached_tokens = event.cached_tokens
             if isinstance(event, Admitted) and event.new_tokens is not None:
                 self.router.admitted(name, event.new_tokens, now_s=now_s)
+
+    def _blamed(self, place: int, reason: str) -> None:
+        """An engine failed a request; one too many, and it gets no more."""
+        self._failures[place] += 1
+        name = list(self.engines)[place]
+        if self._failures[place] >= self.pace.failures_allowed and name not in self._gone:
+            self._gone[name] = reason
+            self.router.drain(name)
 
     def _fails(self, sim: Sim, line: Line, reason: str) -> None:
         """A request ends without its answer."""

@@ -12,12 +12,14 @@ from typing import IO, Any
 
 import msgspec
 
-from replay.run import Line
+from replay.live_record import Line, LiveRecord
+from replay.metrics import Summary, Watch, summarise, watch_of
 from replay.sim.record import RunRecord
 from replay.sim.runs import full_blocks
 from replay.sim.sequence import Sim
 from replay.sim.ticks import to_ticks
 from scheduler.errors import BadTrace
+from scheduler.policies.catalogue import policy as read_policy
 from scheduler.state import End, Request
 
 _EXPECTED = "a log of argprod replay"
@@ -27,13 +29,19 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="wh
     """What was run.
 
     Args:
-        policy: label of the rule.
+        policy: the rule, as ``NAME[:knob=value,...]``.
         instances: names of the engines, in the order of the tables.
+        mitigation: what the router might do about findings.
+        repeat: which repetition it is, from 0.
+        prompt_seed: from which the token ids of the prompts follow; None if there were none.
         settings: whatever else the run was told.
     """
 
     policy: str
     instances: tuple[str, ...]
+    mitigation: str = "none"
+    repeat: int = 0
+    prompt_seed: int | None = None
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
@@ -43,10 +51,16 @@ class Footer(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="wh
     Args:
         requests: how many had an end.
         not_arrived: how many had not come by the cut-off.
+        wall_s: how long the run took [s].
+        gone: instances that the runner gave up, and why.
+        watch: what detector and mitigation did.
     """
 
     requests: int
     not_arrived: int
+    wall_s: float = 0.0
+    gone: dict[str, str] = msgspec.field(default_factory=dict)
+    watch: Watch | None = None
 
 
 class LogWriter:
@@ -65,9 +79,17 @@ class LogWriter:
         """A request has ended."""
         self._write(line)
 
-    def end(self, requests: int, not_arrived: int) -> None:
+    def end(self, record: LiveRecord) -> None:
         """The run came to its end."""
-        self._write(Footer(requests=requests, not_arrived=not_arrived))
+        run = record.run
+        footer = Footer(
+            requests=len(record.lines),
+            not_arrived=run.not_arrived,
+            wall_s=record.wall_s,
+            gone=record.gone,
+            watch=None if run.noticed is None else watch_of(run.noticed),
+        )
+        self._write(footer)
 
     def _write(self, entry: Any) -> None:
         self._file.write(msgspec.json.encode(entry) + b"\n")
@@ -137,13 +159,27 @@ def record_of(log: Log, requests: Mapping[int, Request]) -> RunRecord:
     sims = [_sim(line, requests[line.id], places) for line in lines]
     sent = sorted((line for line in lines if line.sent_s is not None), key=lambda line: line.sent_s or 0.0)
     return RunRecord(
-        log.header.policy,
-        0,
+        read_policy(log.header.policy).label,
+        log.header.repeat,
         sims,
         imbalance=[line.imbalance for line in sent if line.imbalance is not None],
         ended_at=max((to_ticks(line.end_s) for line in lines if line.end_s is not None), default=0),
         not_arrived=0 if log.footer is None else log.footer.not_arrived,
     )
+
+
+def summary_of(log: Log, record: RunRecord) -> Summary:
+    """All metrics of the run.
+
+    Args:
+        log: its log.
+        record: what :func:`record_of` made of it.
+    """
+    header, footer = log.header, log.footer
+    chosen = read_policy(header.policy)
+    wall_s = 0.0 if footer is None else footer.wall_s
+    summary = summarise(record, chosen.rule.name, dict(chosen.values), len(header.instances), wall_s, header.mitigation)
+    return msgspec.structs.replace(summary, watch=None if footer is None else footer.watch)
 
 
 def _sim(line: Line, request: Request, places: Mapping[str, int]) -> Sim:

@@ -12,7 +12,8 @@ import functools
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
-from scheduler.domains import Domain
+from replay.engines.token_keys import keyed_by_tokens
+from scheduler.domains import REQUEST_DOMAINS, Domain
 from scheduler.errors import BadInput
 from scheduler.state import Request
 
@@ -27,9 +28,11 @@ class Prompts:
         vocabulary_size: ids run below it.
         first_id: the least id used; those below are for special tokens.
         seed: another one gives other prompts that share the same.
+        block_tokens: tokens in a block of the engines, where the router shall think in these; None: in the trace's
+            own [token].
 
     Raises:
-        BadInput: if the vocabulary is too small.
+        BadInput: if the vocabulary is too small, or a block cannot be of that size.
 
     Example:
         >>> prompts = Prompts(1000)
@@ -40,11 +43,15 @@ class Prompts:
         (10, True, False)
     """
 
-    def __init__(self, vocabulary_size: int, first_id: int = 10, seed: int = 0) -> None:
+    def __init__(
+        self, vocabulary_size: int, first_id: int = 10, seed: int = 0, block_tokens: int | None = None
+    ) -> None:
         VOCABULARY.check("vocabulary_size", vocabulary_size)
+        if block_tokens is not None:
+            REQUEST_DOMAINS["block_tokens"].check("block_tokens", block_tokens)
         if not 0 <= first_id <= vocabulary_size // 2:
             raise BadInput("first_id", first_id, f"an integer from 0 to {vocabulary_size // 2}")
-        self._low, self._high, self._seed = first_id, vocabulary_size, seed
+        self._low, self._high, self.seed, self._block_tokens = first_id, vocabulary_size, seed, block_tokens
         self._block = functools.lru_cache(maxsize=65_536)(self._made)
 
     def ids(self, request: Request) -> tuple[int, ...]:
@@ -57,7 +64,15 @@ class Prompts:
             found += self._made(f"rest of {request.id}", length - len(found))
         return tuple(found)
 
+    def keyed(self, request: Request, ids: tuple[int, ...]) -> Request:
+        """The request as the router shall see it, given its token ids."""
+        return request if self._block_tokens is None else keyed_by_tokens(request, ids, self._block_tokens)
+
+    def salted(self, seed: int) -> Prompts:
+        """Prompts that share the same among each other, and nothing with these."""
+        return Prompts(self._high, self._low, seed, self._block_tokens)
+
     def _made(self, name: str, count: int) -> list[int]:
-        digest = xxh3_64_intdigest(name.encode(), seed=self._seed)
+        digest = xxh3_64_intdigest(name.encode(), seed=self.seed)
         ids: list[int] = np.random.default_rng(digest).integers(self._low, self._high, count).tolist()
         return ids

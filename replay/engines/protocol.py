@@ -7,7 +7,7 @@ the job. Times are those of the running event loop (``loop.time()``), taken wher
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 import msgspec
@@ -93,6 +93,10 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 Event = Admitted | Progress | Preempted | Tokens | Finished
 
+#: Told of blocks of one instance, in the event loop's thread: its name, keys that were stored, the key before the first
+#: of them (None if they start a prompt), keys that were removed. What :meth:`scheduler.router.Router.kv_event` takes.
+CacheSink = Callable[[str, tuple[int, ...], int | None, tuple[int, ...]], None]
+
 
 class Engine(Protocol):
     """One instance of an inference engine."""
@@ -110,6 +114,11 @@ class Engine(Protocol):
     @property
     def kv_blocks(self) -> int | None:
         """KV blocks, or None if not known [block]."""
+        ...
+
+    @property
+    def resets(self) -> bool:
+        """Whether :meth:`reset_cache` empties the cache; if not, a run without old hits needs prompts never seen."""
         ...
 
     async def start(self) -> None:

@@ -7,19 +7,16 @@ engine that is as quick as its step times say. Prompts are known by their block 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import Any
 
-from replay.engines.protocol import Admitted, Event, Finished, Job, Preempted, Progress, Tokens
+from replay.engines.protocol import Admitted, CacheSink, Event, Finished, Job, Preempted, Progress, Tokens
 from replay.sim.instance import Instance
 from replay.sim.kv_cache import BlockPool
 from replay.sim.runs import full_blocks
 from replay.sim.sequence import InstanceSpec, Sim, Sinks
 from replay.sim.ticks import to_seconds, to_ticks
 from scheduler.errors import EngineFailure
-
-#: Told of blocks of one instance: what was stored (after which key) and what was removed.
-CacheSink = Callable[[str, tuple[int, ...], int | None, tuple[int, ...]], None]
 
 
 class SimulatedEngine:
@@ -33,6 +30,8 @@ class SimulatedEngine:
         spec: its shape and step times.
         cache_sink: told what is stored and evicted, as engines with KV events tell; None for nobody.
     """
+
+    resets = True
 
     def __init__(self, name: str, spec: InstanceSpec, cache_sink: CacheSink | None = None) -> None:
         self.name, self.spec, self._cache_sink = name, spec, cache_sink

@@ -90,6 +90,8 @@ class TransformersEngine:
         BadInput: for a shape that cannot be.
     """
 
+    resets = True
+
     def __init__(self, name: str, shape: Shape | None = None) -> None:
         self.name, self.shape = name, (Shape() if shape is None else shape).checked()
         self.block_tokens, self.kv_blocks = self.shape.block_tokens, self.shape.kv_blocks

@@ -16,7 +16,8 @@ from replay.engines.prompts import Prompts  # noqa: E402
 from replay.engines.protocol import Admitted, Finished, Job, Tokens  # noqa: E402
 from replay.engines.transformers_cb import Shape, TransformersEngine  # noqa: E402
 from replay.metrics import summarise  # noqa: E402
-from replay.run import LiveRecord, Pace, Runner  # noqa: E402
+from replay.live_record import LiveRecord
+from replay.run import Pace, Runner  # noqa: E402
 from replay.sources import open_source  # noqa: E402
 from scheduler import Request, Router, RouterConfig  # noqa: E402
 from scheduler.errors import EngineFailure  # noqa: E402

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replay.client_lag import SHARE_ALLOWED, client_lag
-from replay.run import Line
+from replay.live_record import Line
 from tests.replay.test_run import Fake, replayed, request
 
 

@@ -14,7 +14,8 @@ from replay.engines.prompts import Prompts
 from replay.engines.protocol import Event, Finished, Job, Tokens
 from replay.engines.simulated import SimulatedEngine
 from replay.engines.virtual_time import run_virtually
-from replay.run import Line, LiveRecord, Pace, Runner
+from replay.live_record import Line, LiveRecord
+from replay.run import Pace, Runner
 from replay.sim.cluster import Cluster
 from replay.sim.router_decider import Routing
 from replay.sim.run import simulate
@@ -150,7 +151,7 @@ def test_all_goes_as_many_times_as_quickly() -> None:
 class Fake:
     """An engine of which a test says what it does with each job."""
 
-    block_tokens, kv_blocks = BLOCK, None
+    block_tokens, kv_blocks, resets = BLOCK, None, True
 
     def __init__(self, name: str, *acts: str) -> None:
         self.name, self.acts, self.aborted, self.seen = name, list(acts), 0, 0
@@ -208,6 +209,28 @@ def test_an_engine_that_misbehaves_costs_its_requests_and_no_others(act: str, re
     assert all("did not finish" in ends[number][1] for number in followers)
     assert failed == direct | followers
     assert router.booked == 0
+
+
+@given(st.integers(1, 5), st.lists(st.booleans(), min_size=1, max_size=30))
+def test_an_engine_is_given_up_after_so_many_failures_in_a_row(allowed: int, ends: list[bool]) -> None:
+    """Not before, and not for failures with a request between them that ended well; the other one gets the rest."""
+    acts = ["works" if well else "breaks" for well in ends]
+    engines = [Fake("0", *acts), Fake("1", "works")]
+    requests = [request(number, 1.0 * number) for number in range(2 * len(ends))]
+    live, router = replayed(requests, engines, rule="round_robin", pace=Pace(failures_allowed=allowed))
+    runs = "".join("." if well else "x" for well in ends)
+    at = runs.find("x" * allowed)
+    assert engines[0].seen == (len(ends) if at < 0 else at + allowed)
+    assert live.gone == ({} if at < 0 else {"0": "0 broke"})
+    assert sum(line.end == "failed" for line in live.lines) == runs[: engines[0].seen].count("x")
+    assert (len(live.lines), router.booked) == (len(requests), 0)
+
+
+def test_when_no_instance_is_left_requests_say_so() -> None:
+    requests = [request(number, 1.0 * number) for number in range(9)]
+    live, router = replayed(requests, [Fake("0", "breaks"), Fake("1", "breaks")], rule="round_robin")
+    assert [line.reason for line in live.lines] == ["0 broke", "1 broke"] * 3 + ["no instance is left"] * 3
+    assert (set(live.gone), router.booked) == ({"0", "1"}, 0)
 
 
 def test_a_slow_engine_is_no_hung_one() -> None:

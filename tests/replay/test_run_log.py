@@ -5,29 +5,36 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from replay.live_record import Line, LiveRecord
 from replay.metrics import summarise
-from replay.run import Line, Pace
-from replay.run_log import Header, LogWriter, read_log, record_of
+from replay.run import Pace
+from replay.run_log import Header, LogWriter, read_log, record_of, summary_of
+from replay.sim.record import RunRecord
 from scheduler.errors import BadTrace
 from scheduler.state import Request
 from tests.replay.test_run import Fake, replayed, request, told_of, traces
 
-HEADER = Header(policy="lmetric", instances=("0", "1"))
+HEADER = Header(policy="lmetric", instances=("0", "1"), mitigation="auto")
 
 
-def logged(lines: list[Line], not_arrived: int | None) -> bytes:
-    """A log; without the number of those that had not come it has no end."""
+def logged(lines: list[Line], live: LiveRecord | None) -> bytes:
+    """A log; without a record it has no end."""
     file = io.BytesIO()
     writer = LogWriter(file, HEADER)
     for line in lines:
         writer.line(line)
-    if not_arrived is not None:
-        writer.end(len(lines), not_arrived)
+    if live is not None:
+        writer.end(live)
     return file.getvalue()
+
+
+def live_record(not_arrived: int) -> LiveRecord:
+    return LiveRecord(RunRecord("lmetric", 0, [], not_arrived=not_arrived), [LINE], 2.0, {"1": "it broke"})
 
 
 def saved(folder: Path, data: bytes) -> Path:
@@ -45,15 +52,13 @@ def test_the_record_of_a_run_comes_back_from_its_log(
     pace = Pace(closed_loop=True, until_s=3.0 if cut_off else None, patience_s=30.0)
     engines = [Fake("0", "works", "breaks", "slow"), Fake("1", "works", "truncates")] if broken else None
     live, _ = replayed(requests, engines, lines=lines, pace=pace)
-    path = saved(tmp_path_factory.mktemp("log"), logged(lines, live.run.not_arrived))
-    again = record_of(read_log(path), {one.id: one for one in requests})
+    path = saved(tmp_path_factory.mktemp("log"), logged(lines, live))
+    log = read_log(path)
+    again = record_of(log, {one.id: one for one in requests})
     assert told_of(again) == told_of(live.run)
     assert sorted(again.imbalance) == sorted(live.run.imbalance)
-    one, two = (summarise(record, "lmetric", {}, 2, 0.0, "none") for record in (again, live.run))
-    assert (one.ttft_s, one.tpot_s, one.hit_fraction, one.batch_imbalance) == (
-        two.ttft_s, two.tpot_s, two.hit_fraction, two.batch_imbalance
-    )  # fmt: skip
-    assert (one.finished, one.failed, one.not_arrived) == (two.finished, two.failed, two.not_arrived)
+    one, two = summary_of(log, again), summarise(live.run, "lmetric", {}, 2, live.wall_s, "auto")
+    assert one == msgspec.structs.replace(two, knobs=one.knobs, preemptions=one.preemptions)
 
 
 LINE = Line(id=1, instance="0", sent_s=0.0, prompt_tokens=20, wanted_tokens=8, end="finished", end_s=1.0)
@@ -64,9 +69,9 @@ def test_an_interrupted_log_holds_what_had_ended(tmp_path: Path) -> None:
     for rest in (b"", b'{"id":2,"inst'):
         log = read_log(saved(tmp_path, data + rest))
         assert (log.header, log.lines, log.footer) == (HEADER, [LINE], None)
-    log = read_log(saved(tmp_path, logged([LINE], 3)))
+    log = read_log(saved(tmp_path, logged([LINE], live_record(3))))
     assert log.footer is not None
-    assert (log.footer.requests, log.footer.not_arrived) == (1, 3)
+    assert (log.footer.requests, log.footer.not_arrived, log.footer.gone) == (1, 3, {"1": "it broke"})
 
 
 @pytest.mark.parametrize(
@@ -88,4 +93,4 @@ def test_what_is_no_log_is_named_with_its_line(data: bytes, place: str, tmp_path
 @pytest.mark.parametrize("trace", [{}, {1: request(1, prompt_tokens=21)}, {1: request(1, output_tokens=9)}])
 def test_a_log_of_another_trace_is_refused(trace: dict[int, Request], tmp_path: Path) -> None:
     with pytest.raises(BadTrace, match="a request of this trace"):
-        record_of(read_log(saved(tmp_path, logged([LINE], 0))), trace)
+        record_of(read_log(saved(tmp_path, logged([LINE], live_record(0)))), trace)
