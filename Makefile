@@ -125,6 +125,6 @@ lock:
 	@echo "wrote requirements/core.lock, requirements/dev.lock and requirements/mutation.lock"
 
 clean:
-	@rm -rf $(VENV) $(CORE) $(MUTATION) $(ENGINES) *.egg-info build dist out docs/_build mutants
+	@rm -rf $(VENV) $(CORE) $(MUTATION) $(ENGINES) .venv-aiconfigurator .venv-dynamo *.egg-info build dist out docs/_build mutants
 	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage argprod-report*.html
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import argprod
+from argprod.calibrate_command import calibrate_command
 from argprod.census_command import census_command
 from argprod.claims_command import claims_command
 from argprod.demo_command import demo_command
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command("demo", short_help="Six rules on a generated chat workload.")(demo_command)
 app.command("replay", short_help="A trace or workload under several rules.")(replay_command)
 app.command("tune", short_help="Sweep the knobs of a rule.")(tune_command)
+app.command("calibrate", short_help="Step times of an engine, measured.")(calibrate_command)
 app.command("census", short_help="Where weighted lines differ, and its cost.")(census_command)
 app.command("claims", short_help="What is claimed of routing, and how we know.")(claims_command)
 app.command("derive", short_help="A claim's closed form, step by step.")(derive_command)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from argprod import options as opt
 from argprod.census_view import show_census
+from argprod.json_out import write_json
 from argprod.replay_command import check_outputs, settings_of, tell_source
 from replay.census import RULE
 from replay.census_fork import FORK_WEIGHTS, HORIZON_S, SAMPLES
-from replay.census_taking import SAMPLES_DOMAIN, Census, checked_weights, take_census
+from replay.census_taking import SAMPLES_DOMAIN, checked_weights, take_census
 from replay.workloads.knobs import SEED_DOMAIN
 from scheduler.domains import TIME_DOMAIN
 from scheduler.errors import BadInput
@@ -116,7 +114,8 @@ def census_command(
     show_census(console, census)
     if json_out is not None:
         settings = settings_of(chosen, plan, cluster) | wanted
-        _write_json(json_out, opt.trace_facts_of(info, requests), settings, census)
+        facts = opt.trace_facts_of(info, requests)
+        write_json(json_out, {"trace": facts, "settings": settings, "census": census})
     if census.interrupted:
         console.print(f"interrupted: {len(census.forks)} of {census.forks_wanted} forks kept")
         raise typer.Exit(130)
@@ -143,17 +142,3 @@ def read_weights(name: str, text: str) -> tuple[float, ...]:
         except ValueError:
             raise BadInput(name, text, "numbers > 0 with commas between", "for example 16,256") from None
     return checked_weights(name, weights)
-
-
-def _write_json(path: Path, trace: dict[str, Any], settings: dict[str, Any], census: Census) -> None:
-    """Write ``{"trace", "settings", "census"}``."""
-    found = {"trace": trace, "settings": settings, "census": census}
-    data = msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"
-    if str(path) == "-":
-        sys.stdout.buffer.write(data)
-        sys.stdout.flush()
-        return
-    try:
-        path.write_bytes(data)
-    except OSError as fault:
-        raise BadInput("--json", str(path), "a file that can be written", fault.strerror or "") from None

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from replay.calibration.file import Calibration, read_calibration
 from replay.experiment import Plan
-from replay.sim.cluster import roofline_cluster
+from replay.sim.cluster import Cluster, roofline_cluster
 from replay.sim.cost_model import GPUS, MODELS
 from replay.sim.router_decider import Routing
 from replay.sources import SourceInfo, open_source
@@ -45,6 +46,15 @@ Speeds = Annotated[
 KvTokens = Annotated[int | None, typer.Option(help="KV capacity of an instance [token]; default: what the GPU holds.")]
 BatchTokens = Annotated[int, typer.Option(help="Tokens one step may process (chunked prefill).")]
 MaxBatch = Annotated[int, typer.Option(help="Requests an instance admits at once.")]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        help="Simulate the engine of this file (argprod calibrate --out) in place of a model and a GPU; with real "
+        "engines: the step times for rules that read them.",
+        show_default=False,
+    ),
+]
 ContextLimit = Annotated[int | None, typer.Option(help="Reject requests longer than this [token].")]
 UntilS = Annotated[float | None, typer.Option("--until-s", help="Cut the run off at this time [s].")]
 Mitigations = Annotated[
@@ -82,6 +92,9 @@ JsonOut = Annotated[
     Path | None, typer.Option("--json", help="Write the results here; - for standard output.", show_default=False)
 ]
 ReportOut = Annotated[Path | None, typer.Option("--report", help="Write an HTML report here.", show_default=False)]
+
+#: Options that a calibration stands in for.
+CALIBRATED = ("model", "gpu", "tensor_parallel", "speeds", "batch_tokens", "max_batch")
 
 _SEEDS = Domain(1, 10_000, integer=True, unit="seed")
 _JOBS = Domain(1, 1024, integer=True, unit="process")
@@ -154,6 +167,7 @@ class ClusterOptions:
     level: str = Level.PROXY.value
     delay_s: float = 0.0
     context_limit: int | None = None
+    calibration: str | None = None
 
 
 @dataclass(frozen=True)
@@ -220,25 +234,59 @@ def read_plan(
     return Plan(
         policies=tuple(policies),
         seeds=tuple(range(seeds)),
-        cluster=roofline_cluster(
-            cluster.instances,
-            cluster.model,
-            cluster.gpu,
-            speeds=_read_speeds(cluster.speeds, cluster.instances),
-            tensor_parallel=cluster.tensor_parallel,
-            kv_tokens=cluster.kv_tokens,
-            batch_tokens=cluster.batch_tokens,
-            max_batch=cluster.max_batch,
-            level=levels[cluster.level],
-            delay_s=cluster.delay_s,
-            context_limit_tokens=cluster.context_limit,
-        ),
+        cluster=_simulated(cluster, levels[cluster.level]),
         closed_loop=True,
         until_s=until_s,
         watched=watched,
         mitigations=router.mitigations,
         routing=router.routing(),
     )
+
+
+def _simulated(cluster: ClusterOptions, level: Level) -> Cluster:
+    """The cluster of a model on a GPU, or of the engine that a calibration is of."""
+    if cluster.calibration is not None:
+        return calibration_of(Path(cluster.calibration)).cluster(
+            cluster.instances,
+            level,
+            kv_tokens=cluster.kv_tokens,
+            delay_s=cluster.delay_s,
+            context_limit_tokens=cluster.context_limit,
+        )
+    return roofline_cluster(
+        cluster.instances,
+        cluster.model,
+        cluster.gpu,
+        speeds=_read_speeds(cluster.speeds, cluster.instances),
+        tensor_parallel=cluster.tensor_parallel,
+        kv_tokens=cluster.kv_tokens,
+        batch_tokens=cluster.batch_tokens,
+        max_batch=cluster.max_batch,
+        level=level,
+        delay_s=cluster.delay_s,
+        context_limit_tokens=cluster.context_limit,
+    )
+
+
+def told_cluster(cluster: ClusterOptions) -> dict[str, Any]:
+    """The options of a cluster for settings; those that a calibration stands in for are left out."""
+    told = asdict(cluster)
+    if cluster.calibration is None:
+        del told["calibration"]
+        return told
+    return {name: value for name, value in told.items() if name not in CALIBRATED}
+
+
+def calibration_of(path: Path) -> Calibration:
+    """The calibration in a file.
+
+    Raises:
+        BadInput: if it cannot be read, or is none.
+    """
+    try:
+        return read_calibration(path)
+    except OSError as fault:
+        raise BadInput("--calibration", str(path), "a file that can be read", fault.strerror or "") from None
 
 
 def _read_speeds(text: str | None, instances: int) -> list[float] | None:

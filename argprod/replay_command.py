@@ -13,15 +13,16 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import argprod
+from argprod import live_options as lopt
 from argprod import options as opt
-from argprod.tables import LEGEND, SPREAD_LEGEND, replay_table
+from argprod.json_out import write_json
+from argprod.tables import legend, replay_table
 from argprod.watch_table import watch_table
 from replay.experiment import Plan, ReplayResult, Run, disagreement_of, label_of, run_all
 from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN
@@ -32,9 +33,12 @@ from scheduler.state import Request
 
 #: What ``replay`` compares when no policy is named.
 DEFAULT_POLICIES = ("lmetric", "join_shortest_queue", "bailian", "dynamo")
+#: Options that the title of a table says in its own words.
+_IN_TITLE = ("instances", "model", "gpu", "text", "calibration")
 
 
 def replay_command(
+    ctx: typer.Context,
     source: opt.Source,
     policy: opt.Policies = None,
     instances: opt.Instances = 16,
@@ -50,6 +54,7 @@ def replay_command(
     batch_tokens: opt.BatchTokens = 4096,
     max_batch: opt.MaxBatch = 256,
     context_limit: opt.ContextLimit = None,
+    calibration: opt.CalibrationFile = None,
     until_s: opt.UntilS = None,
     mitigation: opt.Mitigations = None,
     routers: opt.Routers = 1,
@@ -64,11 +69,40 @@ def replay_command(
     jobs: opt.Jobs = 1,
     json_out: opt.JsonOut = None,
     report: opt.ReportOut = None,
+    engine: lopt.EngineText = lopt.SIMULATED,
+    endpoint: lopt.Endpoints = None,
+    kv_events: lopt.KvEvents = None,
+    repeats: lopt.Repeats = 1,
+    log: lopt.LogFolder = None,
+    patience_s: lopt.PatienceS = 60.0,
+    warm_up: lopt.WarmUp = 2,
 ) -> None:
-    """Replay a trace or a generated workload under several routing rules on a simulated cluster."""
+    """Replay a trace or a generated workload under several routing rules, simulated or on real engines."""
     policies = tuple(policy or DEFAULT_POLICIES)
     for text in policies:
         read_policy(text)
+    lopt.check_kind(ctx, engine, calibrated=calibration is not None)
+    chosen = opt.SourceOptions(source, format_name, on_bad_line, rate_scale, from_s, to_s, limit, closed_loop)
+    if engine != lopt.SIMULATED:
+        from argprod.live_command import live_and_show
+
+        live = lopt.LiveOptions(
+            lopt.read_live(engine),
+            lopt.default_instances(ctx, instances, engine, endpoint or ()),
+            tuple(endpoint or ()),
+            tuple(kv_events or ()),
+            repeats,
+            patience_s,
+            warm_up,
+            until_s,
+            log,
+            tuple(mitigation or ("none",)),
+            findings,
+        )
+        check_outputs(None if json_out is not None and str(json_out) == "-" else json_out, report)
+        step_times = None if calibration is None else opt.calibration_of(calibration).step_time
+        live_and_show(chosen, policies, live, step_times, json_out=json_out, report=report)
+        return
     cluster = opt.ClusterOptions(
         instances,
         model,
@@ -81,10 +115,10 @@ def replay_command(
         level,
         delay_s,
         context_limit,
+        None if calibration is None else str(calibration),
     )
     router = opt.RouterOptions(tuple(mitigation or ("none",)), routers, sync_s, findings)
     plan = opt.read_plan(policies, seeds, cluster, until_s, jobs, watched=report is not None, router=router)
-    chosen = opt.SourceOptions(source, format_name, on_bad_line, rate_scale, from_s, to_s, limit, closed_loop)
     check_outputs(None if json_out is not None and str(json_out) == "-" else json_out, report)
     replay_and_show(chosen, plan, cluster, router, jobs=jobs, json_out=json_out, report=report)
 
@@ -125,7 +159,7 @@ def replay_and_show(
     if runs:
         wall_s = time.perf_counter() - started
         console.print(replay_table(runs, title_of(chosen, cluster), console.width))
-        console.print(LEGEND + (SPREAD_LEGEND if len(plan.seeds) > 1 else ""))
+        console.print(legend("Simulated", "the seeds" if len(plan.seeds) > 1 else ""))
         watch = watch_table(runs)
         if watch is not None:
             console.print(watch)
@@ -151,7 +185,8 @@ def replay_and_show(
         )
         console.print(f"report: {escape(str(report))}", soft_wrap=True)
     if json_out is not None and runs:
-        write_json(json_out, opt.trace_facts_of(info, requests), settings, runs)
+        facts = opt.trace_facts_of(info, requests)
+        write_json(json_out, ReplayResult(trace=facts, settings=settings, policies=[run.summary for run in runs]))
     if interrupted:
         console.print(
             f"interrupted: {len(runs)} of {len(plan.policies) * len(plan.mitigations) * len(plan.seeds)} runs kept"
@@ -161,11 +196,14 @@ def replay_and_show(
 
 def title_of(chosen: opt.SourceOptions, cluster: opt.ClusterOptions) -> str:
     """The set-up in one line: what is always said, and what differs from the defaults."""
-    words = [f"simulated: {cluster.instances} x {cluster.model} on {cluster.gpu}"]
+    kind = f"{cluster.model} on {cluster.gpu}"
+    if cluster.calibration is not None:
+        kind = f"the engine of {cluster.calibration}"
+    words = [f"simulated: {cluster.instances} x {kind}"]
     for given, default in ((cluster, opt.ClusterOptions()), (chosen, opt.SourceOptions(chosen.text))):
         for field in fields(given):
             value = getattr(given, field.name)
-            if value != getattr(default, field.name) and field.name not in ("instances", "model", "gpu", "text"):
+            if value != getattr(default, field.name) and field.name not in _IN_TITLE:
                 words.append(f"{field.name} {value}")
     return escape(", ".join(words))
 
@@ -233,7 +271,7 @@ def settings_of(
         "argprod": argprod.__version__,
         "simulated": True,
         "source": asdict(chosen),
-        "cluster": asdict(cluster),
+        "cluster": opt.told_cluster(cluster),
         "kv_tokens": plan.cluster.kv_tokens,
         "step_time": asdict(plan.cluster.step_times[0]),
         "seeds": list(plan.seeds),
@@ -245,17 +283,3 @@ def settings_of(
             "tpot_s": TPOT_LIMIT_S,
         },
     }
-
-
-def write_json(path: Path, trace: dict[str, Any], settings: dict[str, Any], runs: Sequence[Run]) -> None:
-    """Write ``{"trace", "settings", "policies"}``."""
-    result = ReplayResult(trace=trace, settings=settings, policies=[run.summary for run in runs])
-    data = msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
-    if str(path) == "-":
-        sys.stdout.buffer.write(data)
-        sys.stdout.flush()
-        return
-    try:
-        path.write_bytes(data)
-    except OSError as fault:
-        raise BadInput("--json", str(path), "a file that can be written", fault.strerror or "") from None

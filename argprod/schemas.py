@@ -1,4 +1,4 @@
-"""JSON Schemas of what ``argprod detect`` reads and writes, made from the types and domains that the code checks.
+"""JSON Schemas of states, detections and calibrations, made from the types and domains that the code checks.
 
 They lie in ``docs/schemas/``; ``python -m argprod.schemas --write`` makes them anew, a test compares.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from replay.calibration.file import Calibration
 from scheduler.domains import INSTANCE_DOMAINS, REQUEST_DOMAINS, TIME_DOMAIN, Domain
 from scheduler.finding import Detection
 from scheduler.state import REQUIRED_COLUMNS
@@ -25,9 +26,18 @@ def schemas() -> dict[str, dict[str, Any]]:
 
     Example:
         >>> sorted(schemas())
-        ['detection.schema.json', 'state.schema.json']
+        ['calibration.schema.json', 'detection.schema.json', 'state.schema.json']
     """
-    return {"detection.schema.json": detection_schema(), "state.schema.json": state_schema()}
+    return {
+        "calibration.schema.json": calibration_schema(),
+        "detection.schema.json": detection_schema(),
+        "state.schema.json": state_schema(),
+    }
+
+
+def calibration_schema() -> dict[str, Any]:
+    """Of what ``argprod calibrate`` writes, from the types."""
+    return msgspec.json.schema(Calibration)
 
 
 def detection_schema() -> dict[str, Any]:

@@ -72,12 +72,20 @@ _COLUMNS = (
     Column("busiest\n/even\nreq", lambda s: _busiest(s.instance_requests), rank=4),
     Column("\n/even\ntoken", lambda s: _busiest(s.instance_prompt_tokens), rank=5),
 )
-#: What the columns mean, below the table.
-LEGEND = (
-    f"Simulated. Bold is best. good: TTFT <= {TTFT_BASE_S:g} s + {1e6 * TTFT_S_PER_PROMPT_TOKEN:g} ms per 1,000 prompt "
-    f"tokens and TPOT <= {1000 * TPOT_LIMIT_S:g} ms. lost: rejected + failed."
-)
-SPREAD_LEGEND = " ±: half the range over the seeds; without it all seeds gave the same."
+
+
+def legend(kind: str, varied: str = "") -> str:
+    """What the columns mean, below the table.
+
+    Args:
+        kind: ``Simulated`` or ``Measured``.
+        varied: over what the spread is, if there is one.
+    """
+    text = (
+        f"{kind}. Bold is best. good: TTFT <= {TTFT_BASE_S:g} s + {1e6 * TTFT_S_PER_PROMPT_TOKEN:g} ms per 1,000 "
+        f"prompt tokens and TPOT <= {1000 * TPOT_LIMIT_S:g} ms. lost: rejected + failed."
+    )
+    return f"{text} ±: half the range over {varied}; without it all gave the same." if varied else text
 
 
 def by_policy(runs: Sequence[Run]) -> dict[str, list[Summary]]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -18,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from argprod import options as opt
+from argprod.json_out import write_json
 from argprod.replay_command import check_outputs, settings_of, tell_source
 from argprod.tables import number
 from replay.experiment import Plan
@@ -171,7 +170,8 @@ def tune_and_show(
         console.print("All numbers are simulated.")
     if json_out is not None and results:
         settings = settings_of(chosen, plan, cluster)
-        _write_json(json_out, opt.trace_facts_of(info, requests), settings, results)
+        tuned = [_as_json(result) for result in results]
+        write_json(json_out, {"trace": opt.trace_facts_of(info, requests), "settings": settings, "tuned": tuned})
     if interrupted:
         console.print(f"interrupted: {len(results)} of {len(plan.policies)} policies kept")
         raise typer.Exit(130)
@@ -255,20 +255,6 @@ def _counted(count: int, word: str) -> str:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{number(100 * share)}%"
-
-
-def _write_json(path: Path, trace: dict[str, Any], settings: dict[str, Any], results: Sequence[TuneResult]) -> None:
-    """Write ``{"trace", "settings", "tuned": [...]}``."""
-    found = {"trace": trace, "settings": settings, "tuned": [_as_json(result) for result in results]}
-    data = msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"
-    if str(path) == "-":
-        sys.stdout.buffer.write(data)
-        sys.stdout.flush()
-        return
-    try:
-        path.write_bytes(data)
-    except OSError as fault:
-        raise BadInput("--json", str(path), "a file that can be written", fault.strerror or "") from None
 
 
 def _as_json(result: TuneResult) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from benchmarks import (
     census,
+    cost_model_fidelity,
     decision,
     detector_quality,
     divergence,
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "index_memory": index_memory.run,
     "census": census.run,
     "fault_hour": fault_hour.run,
+    "cost_model_fidelity": cost_model_fidelity.run,
 }
 
 for name in sys.argv[1:] or BENCHMARKS:

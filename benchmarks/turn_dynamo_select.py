@@ -11,7 +11,7 @@ import struct
 import sys
 import time
 
-import zmq  # type: ignore[import-not-found] # the peer runs this, in its own environment
+import zmq  # the peer runs this, in its own environment
 from dynamo import _core  # type: ignore[import-not-found]
 
 BLOCK = 16

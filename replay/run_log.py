@@ -6,7 +6,8 @@ that a run that is interrupted leaves all that it learned. A run that came to it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import heapq
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +15,7 @@ import msgspec
 
 from replay.live_record import Line, LiveRecord
 from replay.metrics import Summary, Watch, summarise, watch_of
+from replay.sim.noticed import Noticed
 from replay.sim.record import RunRecord
 from replay.sim.runs import full_blocks
 from replay.sim.sequence import Sim
@@ -54,6 +56,7 @@ class Footer(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="wh
         wall_s: how long the run took [s].
         gone: instances that the runner gave up, and why.
         watch: what detector and mitigation did.
+        events: decisions that were unsafe or changed, as in :class:`replay.sim.noticed.Noticed`.
     """
 
     requests: int
@@ -61,6 +64,7 @@ class Footer(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="wh
     wall_s: float = 0.0
     gone: dict[str, str] = msgspec.field(default_factory=dict)
     watch: Watch | None = None
+    events: list[tuple[int, tuple[str, ...], str, int]] = msgspec.field(default_factory=list)
 
 
 class LogWriter:
@@ -88,6 +92,7 @@ class LogWriter:
             wall_s=record.wall_s,
             gone=record.gone,
             watch=None if run.noticed is None else watch_of(run.noticed),
+            events=[] if run.noticed is None else run.noticed.events,
         )
         self._write(footer)
 
@@ -158,6 +163,7 @@ def record_of(log: Log, requests: Mapping[int, Request]) -> RunRecord:
     lines = sorted(log.lines, key=lambda line: order[line.id])
     sims = [_sim(line, requests[line.id], places) for line in lines]
     sent = sorted((line for line in lines if line.sent_s is not None), key=lambda line: line.sent_s or 0.0)
+    load_at, load = _load(sent, places)
     return RunRecord(
         read_policy(log.header.policy).label,
         log.header.repeat,
@@ -165,7 +171,34 @@ def record_of(log: Log, requests: Mapping[int, Request]) -> RunRecord:
         imbalance=[line.imbalance for line in sent if line.imbalance is not None],
         ended_at=max((to_ticks(line.end_s) for line in lines if line.end_s is not None), default=0),
         not_arrived=0 if log.footer is None else log.footer.not_arrived,
+        load_at=load_at,
+        load=load,
+        noticed=_noticed(log.footer),
     )
+
+
+def _noticed(footer: Footer | None) -> Noticed | None:
+    """What figures of findings over time are drawn from."""
+    if footer is None or footer.watch is None:
+        return None
+    return Noticed(decisions=footer.watch.decisions, unsafe=footer.watch.unsafe, events=footer.events)
+
+
+def _load(sent: Sequence[Line], places: Mapping[str, int]) -> tuple[list[int], list[list[int]]]:
+    """Requests in flight on every instance, at every arrival that was sent, itself counted."""
+    ends: list[tuple[float, int]] = []
+    load, at, samples = [0] * len(places), [], []
+    for line in sent:
+        assert line.sent_s is not None
+        assert line.instance is not None
+        while ends and ends[0][0] <= line.sent_s:
+            load[heapq.heappop(ends)[1]] -= 1
+        load[places[line.instance]] += 1
+        if line.end_s is not None:
+            heapq.heappush(ends, (line.end_s, places[line.instance]))
+        at.append(to_ticks(line.sent_s))
+        samples.append(load.copy())
+    return at, samples
 
 
 def summary_of(log: Log, record: RunRecord) -> Summary:

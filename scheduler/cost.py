@@ -1,7 +1,7 @@
 """Step time of one instance, as rules may use it.
 
 ``step = base + prefill_s_per_token * prefill + decode_s_per_request * batch + kv_s_per_token * KV``, the linear form
-``a + b prefill + c batch + d KV``. ``replay.sim.cost_model`` provides it from physics and ``argprod calibrate`` will
+``a + b prefill + c batch + d KV``. ``replay.sim.cost_model`` provides it from physics and ``argprod calibrate``
 from measurement; a rule gets it as an argument or through the columns of a state, never by importing a model.
 """
 

@@ -15,8 +15,17 @@ from argprod.claims_command import facts_of
 from argprod.search_view import answer_facts
 from proofs.search import Question, Verdict, rule_named, search
 from proofs.search.saving import FOLDER
+from replay.calibration.file import Calibration
+from replay.calibration.fit import Coefficient, FitError
+from replay.calibration.step_log import EngineFacts, Provenance
+from replay.client_lag import ClientLag
+from replay.engines.steps import StepRecord
 from replay.experiment import ReplayResult
+from replay.live_record import Line
+from replay.live_result import LiveResult, LiveRun, Lost
 from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN, Summary
+from replay.prediction import Off, Prediction
+from replay.run_log import Footer, Header
 from replay.traces import ReadReport, read_trace
 from replay.traces.own import OwnLine
 from scheduler.domains import INSTANCE_DOMAINS, REQUEST_DOMAINS
@@ -107,6 +116,18 @@ def test_the_tables_of_a_result_name_every_field() -> None:
     named = set(rows("Results"))
     assert set(Summary.__struct_fields__) <= named
     assert all(f"`{name}`" in section("Results") for name in ReplayResult.__struct_fields__)
+
+
+def test_the_tables_of_a_live_run_name_every_field() -> None:
+    text = section("Log of a live run")
+    structs = (Line, Header, Footer, LiveResult, LiveRun, ClientLag, Prediction, Off, Lost)
+    assert all(f"`{name}`" in text or f'"{name}"' in text for one in structs for name in one.__struct_fields__)
+
+
+def test_the_table_of_a_calibration_names_every_field() -> None:
+    text = section("Calibration")
+    structs = (Calibration, Coefficient, FitError, EngineFacts, Provenance, StepRecord)
+    assert all(f"`{name}`" in text for one in structs for name in one.__struct_fields__)
 
 
 def test_the_table_of_a_claim_names_every_field() -> None:

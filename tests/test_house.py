@@ -17,9 +17,22 @@ from scheduler.policies.rule import Rule
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("scheduler", "theory", "proofs", "replay", "argprod")
-LOCKS = ("core.lock", "dev.lock", "mutation.lock", "peer-dynamo.lock")
+LOCKS = ("core.lock", "dev.lock", "mutation.lock", "peer-aiconfigurator.lock", "peer-dynamo.lock")
 CORE = {"msgspec", "numpy", "xxhash"}
-NOT_IN_CORE = ("bokeh", "cvc5", "hypothesis", "matplotlib", "rich", "scipy", "sympy", "torch", "typer", "z3")
+NOT_IN_CORE = (
+    "bokeh",
+    "cvc5",
+    "httpx",
+    "hypothesis",
+    "matplotlib",
+    "rich",
+    "scipy",
+    "sympy",
+    "torch",
+    "typer",
+    "z3",
+    "zmq",
+)
 
 # Ratchets: they may go down, not up.
 LINES_OF_FILE_MAX = 320

@@ -143,7 +143,7 @@ def _trade_off(
         )
         lines[label].append(points)
     made.x_range.only_visible = made.y_range.only_visible = True
-    tips = [("policy", "$name"), ("seed", "@seed"), ("TTFT", "@x{0,0.000} s"), ("TPOT", "@y{0,0.00} ms")]
+    tips = [("policy", "$name"), (given.one_of_several, "@seed"), ("TTFT", "@x{0,0.000} s"), ("TPOT", "@y{0,0.00} ms")]
     made.add_tools(HoverTool(tooltips=tips))
     return made
 

@@ -71,7 +71,7 @@ def heat_maps(given: ReportInput) -> tuple[Any, list[Any]]:
             tools="pan,box_zoom,wheel_zoom,reset,save",
             x_range=figures[0].x_range if figures else Range1d(start=first_s, end=max(last_s, first_s + 1e-9)),
             y_range=Range1d(start=-0.5, end=len(load) - 0.5),
-            x_axis_label="simulated time [s]",
+            x_axis_label=f"{given.kind} time [s]",
             y_axis_label="instance" if len(load) == count else "group of instances",
         )
         made.grid.visible = False

@@ -27,6 +27,8 @@ class ReportInput:
         disagreement: how often rules disagree; None if it was not measured.
         date: of the run, as it should be shown; there is no clock in here.
         command: the command line that made the report.
+        measured_on: the engines, if the runs were on real ones; empty if they were simulated.
+        remarks: what else limits what the runs say, in sentences.
     """
 
     runs: tuple[Run, ...]
@@ -38,9 +40,21 @@ class ReportInput:
     disagreement: DisagreementMatrix | None = None
     date: str | None = None
     command: str | None = None
+    measured_on: str = ""
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.runs, "a report needs at least one run"
+
+    @property
+    def kind(self) -> str:
+        """What all numbers are: ``simulated`` or ``measured``."""
+        return "measured" if self.measured_on else "simulated"
+
+    @property
+    def one_of_several(self) -> str:
+        """What runs of a policy differ in."""
+        return "repetition" if self.measured_on else "seed"
 
     @property
     def policies(self) -> list[str]:
@@ -71,13 +85,27 @@ def report_input(
     disagreement: DisagreementMatrix | None = None,
     date: str | None = None,
     command: str | None = None,
+    measured_on: str = "",
+    remarks: Sequence[str] = (),
 ) -> ReportInput:
     """Put together what a report shows; see :class:`ReportInput`.
 
     Args:
-        runs, plan, settings, disagreement, date, command: as there.
+        runs, plan, settings, disagreement, date, command, measured_on, remarks: as there.
         info: of the source, after its last request was read.
         requests: those of the first seed.
     """
     span_s = requests[-1].arrival_s - requests[0].arrival_s if requests else 0.0
-    return ReportInput(tuple(runs), plan, info, len(requests), span_s, settings, disagreement, date, command)
+    return ReportInput(
+        tuple(runs),
+        plan,
+        info,
+        len(requests),
+        span_s,
+        settings,
+        disagreement,
+        date,
+        command,
+        measured_on,
+        tuple(remarks),
+    )

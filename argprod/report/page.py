@@ -69,6 +69,7 @@ def render(given: ReportInput) -> str:
         script=script,
         title=escape(f"argprod: {given.source.name}"),
         subtitle=escape(_subtitle(given)),
+        badge=escape(_badge(given)),
         lead=escape(lead_sentence(given)),
         standing=_standing(given),
         caveats=_list(caveats(given)),
@@ -81,6 +82,7 @@ def render(given: ReportInput) -> str:
         cdfs=_row([divs[f"cdf_{name}"] for name in ("ttft", "tpot", "e2e")]),
         trades=_row([divs["trade_mean"], divs["trade_p99"]]),
         seed=first_seed,
+        one=given.one_of_several,
         maps=divs["bar"] + _row([divs[f"map_{i}"] for i in range(len(maps))]) if maps else "<p>No load sampled.</p>",
         cut=f", cut at {BARS_CUT:g} times the even share" if cut else "",
         bars=_row([divs[f"bars_{i}"] for i in range(len(bars))]),
@@ -106,10 +108,17 @@ def _subtitle(given: ReportInput) -> str:
     counts = (
         (given.request_count, "request", "requests"),
         (len(given.policies), "policy", "policies"),
-        (len(given.seeds), "seed", "seeds"),
-        (len(cluster), "simulated instance", "simulated instances"),
+        (len(given.seeds), given.one_of_several, f"{given.one_of_several}s"),
+        (len(cluster), f"{given.kind} instance", f"{given.kind} instances"),
     )
     return ", ".join(f"{count:,} {one if count == 1 else many}" for count, one, many in counts)
+
+
+def _badge(given: ReportInput) -> str:
+    """Whether to believe these numbers of engines, or of a model of them."""
+    if given.measured_on:
+        return f"Measured on {given.measured_on}: what another machine or model does, it does not say."
+    return "Simulated: no number here was measured on a GPU."
 
 
 def _standing(given: ReportInput) -> str:
@@ -125,8 +134,9 @@ def _standing(given: ReportInput) -> str:
 
 def _spread_note(given: ReportInput) -> str:
     if len(given.seeds) == 1:
-        return "One seed, so no spread."
-    return f"Means over {len(given.seeds)} seeds; below them the least and the largest of the seeds."
+        return f"One {given.one_of_several}, so no spread."
+    many = f"{given.one_of_several}s"
+    return f"Means over {len(given.seeds)} {many}; below them the least and the largest of the {many}."
 
 
 def _matrix(given: ReportInput, div: str | None) -> str:

@@ -172,11 +172,12 @@ def run_facts(given: ReportInput) -> dict[str, Any]:
         "command": given.command or "not given",
         "argprod": given.settings.get("argprod", "not given"),
         "policies": [_with_knobs(summary) for summary in _first(given)],
-        "seeds": given.seeds,
-        "what the router sees": given.plan.cluster.level.value,
+        f"{given.one_of_several}s": given.seeds,
+        **({} if given.measured_on else {"what the router sees": given.plan.cluster.level.value}),
         "instances": len(given.plan.cluster),
         "counts for goodput": SERVICE_OBJECTIVE,
-        "wall time of all runs": f"{number(wall_s)} s (measured; everything else is simulated)",
+        "wall time of all runs": f"{number(wall_s)} s"
+        + ("" if given.measured_on else " (measured; everything else is simulated)"),
     }
 
 

@@ -195,18 +195,20 @@ def behind_lines(given: ReportInput, label: str, most: int = 4) -> list[str]:
 def caveats(given: ReportInput) -> list[str]:
     """What a reader has to know before believing the verdict."""
     notes = [
-        "All numbers are simulated: they come from a cost model of the GPU, not from a measurement on one.",
+        f"All numbers were measured on {given.measured_on}, times on the client; another machine or model differs."
+        if given.measured_on
+        else "All numbers are simulated: they come from a cost model of the GPU, not from a measurement on one.",
         "A percentage of a comparison is the difference divided by the better of the two values.",
         "Rules ran with the knobs shown; one that was not tuned for this traffic may do better (argprod tune).",
     ]
-    seeds, close = given.seeds, f"less than {100 * EQUAL_WITHIN:g}% apart"
+    seeds, word, close = given.seeds, given.one_of_several, f"less than {100 * EQUAL_WITHIN:g}% apart"
     if len(seeds) == 1:
-        notes.append(f"Called equal: what is {close}. One seed has no spread, so small distances mean little.")
+        notes.append(f"Called equal: what is {close}. One {word} has no spread, so small distances mean little.")
     else:
         notes.append(
-            f"Means over {len(seeds)} seeds. Called equal: what is {close}, or not in the same order in every seed."
+            f"Means over {len(seeds)} {word}s. Called equal: what is {close}, or not in the same order in every {word}."
         )
-        if given.source.kind == "trace":
+        if given.source.kind == "trace" and not given.measured_on:
             notes.append(
                 "A trace is the same for every seed: seeds change only draws and random ties, so the runs of a rule "
                 "without either are copies of one another, and agreement of seeds says nothing about other traffic."
@@ -219,6 +221,7 @@ def caveats(given: ReportInput) -> list[str]:
     if lost:
         listed = ", ".join(f"{label}: {count}" for label, count in lost.items())
         notes.append(f"Latencies are those of finished requests. Rejected or failed: {listed}.")
+    notes += given.remarks
     planned = len(given.plan.policies) * len(given.plan.mitigations) * len(given.plan.seeds)
     if len(given.runs) < planned:
         notes.append(f"Interrupted: {len(given.runs)} of {planned} runs are in here.")

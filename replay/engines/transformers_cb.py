@@ -4,8 +4,10 @@ The model comes from a configuration alone: random weights, nothing is downloade
 costs is what a model of that shape costs. Each engine has a model and a cache of its own, and a thread that steps it.
 
 The library tells each token (``streaming``), but neither what it took from its cache nor when it admits a request: both
-are told by wrapping one method of its cache, :meth:`search_prefix_match`, which is called once a request is tried. So
-the version is pinned (``requirements/engines.lock``) and a test looks whether the wrap still holds.
+are told by wrapping one method of its cache, :meth:`search_prefix_match`, which is called once a request is tried. Nor
+does it tell its steps (:mod:`replay.engines.transformers_steps`), or forget who waits for a request that was cancelled:
+one method of its scheduler is wrapped for that. So the version is pinned (``requirements/engines.txt``) and tests look
+whether the wraps still hold.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from typing import Any
 import msgspec
 
 from replay.engines.protocol import Admitted, Event, Finished, Job, Tokens
+from replay.engines.steps import StepSink
+from replay.engines.transformers_steps import StepWatch
 from scheduler.domains import Domain
 from scheduler.errors import BadInput, EngineFailure
 
@@ -85,6 +89,7 @@ class TransformersEngine:
     Args:
         name: id of the instance.
         shape: of the model.
+        step_sink: told of every step, in the engine's thread; times are those of the event loop's clock.
 
     Raises:
         BadInput: for a shape that cannot be.
@@ -92,8 +97,9 @@ class TransformersEngine:
 
     resets = True
 
-    def __init__(self, name: str, shape: Shape | None = None) -> None:
+    def __init__(self, name: str, shape: Shape | None = None, step_sink: StepSink | None = None) -> None:
         self.name, self.shape = name, (Shape() if shape is None else shape).checked()
+        self._step_sink = step_sink
         self.block_tokens, self.kv_blocks = self.shape.block_tokens, self.shape.kv_blocks
         self._model: Any = None
         self._manager: Any = None
@@ -109,7 +115,7 @@ class TransformersEngine:
         try:
             self._model = await asyncio.to_thread(_model, self.shape)
         except ImportError as fault:
-            raise EngineFailure(f"{fault.name} is missing: install requirements/engines.lock") from None
+            raise EngineFailure(f"{fault.name} is missing: install requirements/engines.txt") from None
         await self._run()
 
     async def _run(self) -> None:
@@ -121,8 +127,11 @@ class TransformersEngine:
             if time.monotonic() > deadline or not self._manager.is_running():
                 raise EngineFailure(f"{self.name} was not ready: {self._fault() or f'waited {READY_S:g} s'}")
             await asyncio.sleep(0.005)
-        cache = self._manager.batch_processor.cache
-        cache.search_prefix_match = self._wrapped(cache.search_prefix_match)
+        processor = self._manager.batch_processor
+        processor.cache.search_prefix_match = self._wrapped(processor.cache.search_prefix_match)
+        processor.scheduler.clear_cancelled_requests = _forgetting(self._manager, processor.scheduler)
+        if self._step_sink is not None:
+            StepWatch(self.name, self._step_sink, self._offset_s).wrap(processor)
 
     def _wrapped(self, search: Callable[[str, list[int]], int]) -> Callable[[str, list[int]], int]:
         """The method of the cache, telling what it found."""
@@ -209,6 +218,19 @@ class TransformersEngine:
         for queue in self._queues.values():
             queue.put_nowait(EngineFailure(f"{self.name} was closed"))
         await self._stop()
+
+
+def _forgetting(manager: Any, scheduler: Any) -> Callable[[], list[Any]]:
+    """The method of the scheduler that drops cancelled requests; whoever listened to them is dropped too."""
+    clear = scheduler.clear_cancelled_requests
+
+    def cleared() -> list[Any]:
+        states: list[Any] = clear()
+        for state in states:  # its thread hands out nothing more of them
+            manager.output_router.result_handlers.pop(state.request_id, None)
+        return states
+
+    return cleared
 
 
 def _model(shape: Shape) -> Any:

@@ -7,8 +7,10 @@ token with all tokens before it. Compute and memory times are added, not overlap
 shown beside measured ones.
 
 Sources: GPU rows from the vendor's data sheets (dense BF16, no sparsity); model rows from each model's published
-configuration. The two efficiencies and the overhead are assumptions in the range reported for serving engines; they are
-to be replaced by a fit to measurements (``argprod calibrate``).
+configuration (config.json of Qwen/Qwen2-7B, Qwen/Qwen3-30B-A3B, Qwen/Qwen3-32B, meta-llama/Llama-3.1-8B and -70B). The
+two efficiencies and the overhead are assumptions in the range reported for serving engines; they are to be replaced by
+a fit to measurements (``argprod calibrate``). How far they are off on measured serving points:
+``benchmarks/cost_model_fidelity.py``.
 """
 
 from __future__ import annotations
@@ -81,6 +83,9 @@ MODELS: Mapping[str, Model] = MappingProxyType(
         # All experts are charged as read in every step: at 32 decoding requests 87% of them are touched.
         "Qwen3-30B-A3B": Model(
             30.53e9, 2.73e9, 48, heads=32, kv_heads=4, head_size=128, hidden=2048, vocabulary=151_936
+        ),
+        "Qwen3-32B": Model(
+            32.76e9, 31.21e9, 64, heads=64, kv_heads=8, head_size=128, hidden=5120, vocabulary=151_936, gpus=2
         ),
         "Llama-3.1-8B": Model(8.03e9, 6.98e9, 32, heads=32, kv_heads=8, head_size=128, hidden=4096, vocabulary=128_256),
         "Llama-3.1-70B": Model(

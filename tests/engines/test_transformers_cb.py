@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -15,8 +14,9 @@ pytest.importorskip("transformers", reason="transformers is not installed: `make
 from replay.engines.prompts import Prompts  # noqa: E402
 from replay.engines.protocol import Admitted, Finished, Job, Tokens  # noqa: E402
 from replay.engines.transformers_cb import Shape, TransformersEngine  # noqa: E402
+from replay.live_record import LiveRecord  # noqa: E402
 from replay.metrics import summarise  # noqa: E402
-from replay.live_record import LiveRecord
+from replay.prediction import ON_ITS_WAY, prediction  # noqa: E402
 from replay.run import Pace, Runner  # noqa: E402
 from replay.sources import open_source  # noqa: E402
 from scheduler import Request, Router, RouterConfig  # noqa: E402
@@ -154,24 +154,11 @@ def test_every_request_ends_with_the_exact_number_of_tokens(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_engine_takes_from_its_cache_what_the_router_predicted(rule: str) -> None:
-    lines = runs()[rule].lines
-    off = [
-        line
-        for line in lines
-        if (line.cached_tokens or 0) // 16 != min(line.predicted_tokens, line.prompt_tokens - 1) // 16
-    ]
-    causes = Counter(cause_of(line, lines) for line in off)
-    assert causes["unknown"] == 0
-    assert len(off) <= 0.01 * len(lines)
-
-
-def cause_of(line: Any, lines: list[Any]) -> str:
-    """Why an engine had less than was predicted: who should have filled its cache was not done yet."""
-    sent_s = line.sent_s or 0.0
-    before = [other for other in lines if other.instance == line.instance and (other.sent_s or 0.0) < sent_s]
-    if any(other.token_s and other.token_s[0] >= sent_s for other in before):
-        return "on its way"
-    return "unknown"
+    found = prediction(runs()[rule].lines, SHAPE.block_tokens)
+    assert found.told == len(runs()[rule].lines)
+    assert {off.cause for off in found.off} <= {ON_ITS_WAY}
+    assert found.share is not None
+    assert found.share >= 0.99
 
 
 def test_the_product_finds_more_in_the_caches_than_chance_does() -> None:

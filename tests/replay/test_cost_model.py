@@ -9,11 +9,13 @@ import pytest
 from replay.sim.cost_model import GPUS, MAX_GPUS, MODELS, find, kv_capacity_tokens, step_time
 from scheduler.errors import BadInput
 
-# From each model's config.json on huggingface.co (Qwen/Qwen2-7B, Qwen/Qwen3-30B-A3B, meta-llama/Llama-3.1-8B and -70B):
+# From each model's config.json on huggingface.co (Qwen/Qwen2-7B, Qwen/Qwen3-30B-A3B, Qwen/Qwen3-32B,
+# meta-llama/Llama-3.1-8B and -70B):
 # num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim, hidden_size, vocab_size.
 SHAPES = {
     "Qwen2-7B": (28, 28, 4, 128, 3584, 152_064),
     "Qwen3-30B-A3B": (48, 32, 4, 128, 2048, 151_936),
+    "Qwen3-32B": (64, 64, 8, 128, 5120, 151_936),
     "Llama-3.1-8B": (32, 32, 8, 128, 4096, 128_256),
     "Llama-3.1-70B": (80, 64, 8, 128, 8192, 128_256),
 }
@@ -21,11 +23,18 @@ SHAPES = {
 MLPS = {
     "Qwen2-7B": (18_944, 1, 1),
     "Qwen3-30B-A3B": (768, 128, 8),
+    "Qwen3-32B": (25_600, 1, 1),
     "Llama-3.1-8B": (14_336, 1, 1),
     "Llama-3.1-70B": (28_672, 1, 1),
 }
 # Parameters as the model cards count them; active ones too for the mixture of experts (30.5B in total, 3.3B activated).
-CARDS = {"Qwen2-7B": 7.62e9, "Qwen3-30B-A3B": 30.5e9, "Llama-3.1-8B": 8.03e9, "Llama-3.1-70B": 70.6e9}
+CARDS = {
+    "Qwen2-7B": 7.62e9,
+    "Qwen3-30B-A3B": 30.5e9,
+    "Qwen3-32B": 32.8e9,
+    "Llama-3.1-8B": 8.03e9,
+    "Llama-3.1-70B": 70.6e9,
+}
 # NVIDIA data sheets: dense BF16 FLOP/s (half of the figure "with sparsity"), memory bandwidth [byte/s], memory [GB].
 # A100 80GB SXM: 312 TFLOPS, 2,039 GB/s. H100 SXM: 1,979 with sparsity, 3.35 TB/s. H200 SXM: the same and 4.8 TB/s.
 # H20: 148 TFLOPS, 4.0 TB/s, 96 GB.
@@ -74,7 +83,7 @@ def test_shapes_are_the_published_ones(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_parameters_follow_from_the_shape_and_are_those_of_the_model_card(name: str) -> None:
-    # Norms and biases, left out here, are less than 0.1 %. Embedding and output head are two matrices in all four.
+    # Norms and biases, left out here, are less than 0.1 %. Embedding and output head are two matrices in all.
     hidden, vocabulary = SHAPES[name][4:]
     model = MODELS[name]
     assert model.parameters == pytest.approx(layer_parameters(name, "all") + 2 * hidden * vocabulary, rel=1e-3)
@@ -100,7 +109,13 @@ def test_cards_are_those_of_the_data_sheets(name: str) -> None:
 # kv bytes a token = keys and values x 2 bytes x layers x kv heads x head size.
 @pytest.mark.parametrize(
     ("name", "published"),
-    [("Qwen2-7B", 57_344), ("Qwen3-30B-A3B", 98_304), ("Llama-3.1-8B", 131_072), ("Llama-3.1-70B", 327_680)],
+    [
+        ("Qwen2-7B", 57_344),
+        ("Qwen3-30B-A3B", 98_304),
+        ("Qwen3-32B", 262_144),
+        ("Llama-3.1-8B", 131_072),
+        ("Llama-3.1-70B", 327_680),
+    ],
 )
 def test_bytes_of_a_cached_token(name: str, published: int) -> None:
     assert MODELS[name].kv_bytes_per_token == published

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from replay.live_record import Line, LiveRecord
 from replay.metrics import summarise
 from replay.run import Pace
-from replay.run_log import Header, LogWriter, read_log, record_of, summary_of
+from replay.run_log import Header, Log, LogWriter, read_log, record_of, summary_of
 from replay.sim.record import RunRecord
+from replay.sim.ticks import to_ticks
 from scheduler.errors import BadTrace
 from scheduler.state import Request
 from tests.replay.test_run import Fake, replayed, request, told_of, traces
@@ -57,8 +58,34 @@ def test_the_record_of_a_run_comes_back_from_its_log(
     again = record_of(log, {one.id: one for one in requests})
     assert told_of(again) == told_of(live.run)
     assert sorted(again.imbalance) == sorted(live.run.imbalance)
+    assert again.noticed is not None
+    assert live.run.noticed is not None
+    assert again.noticed.events == live.run.noticed.events
     one, two = summary_of(log, again), summarise(live.run, "lmetric", {}, 2, live.wall_s, "auto")
     assert one == msgspec.structs.replace(two, knobs=one.knobs, preemptions=one.preemptions)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.sampled_from("01")), max_size=12))
+def test_the_load_over_time_comes_from_the_log(spans: list[tuple[int, int, str]]) -> None:
+    """At every arrival: who was sent by then and has not ended, itself counted."""
+    spans.sort()
+    lines = [
+        Line(id=number, instance=name, sent_s=1.0 * sent, end="failed", end_s=1.0 * (sent + took))
+        for number, (sent, took, name) in enumerate(spans)
+    ]
+    asked = {line.id: request(line.id, prompt_tokens=0, output_tokens=0) for line in lines}
+    again = record_of(Log(header=HEADER, lines=lines, footer=None), asked)
+    assert again.load_at == [to_ticks(1.0 * sent) for sent, _, _ in spans]
+    assert again.load == [
+        [
+            sum(
+                name == other and (at + took > now or place == k)
+                for place, (at, took, other) in enumerate(spans[: k + 1])
+            )
+            for name in HEADER.instances
+        ]
+        for k, (now, _, _) in enumerate(spans)
+    ]
 
 
 LINE = Line(id=1, instance="0", sent_s=0.0, prompt_tokens=20, wanted_tokens=8, end="finished", end_s=1.0)

@@ -1,0 +1,171 @@
+"""``argprod replay --engine torch|http``: the same replay on real engines; table, JSON, logs, a telling exit code.
+
+Exit code 1 if an engine failed a request, 130 if the user stopped it; what was learned by then is shown and kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+import argprod
+from argprod import options as opt
+from argprod.json_out import write_json
+from argprod.live_options import LiveOptions
+from argprod.live_session import Session
+from argprod.live_view import events_told, remarks, show_live
+from replay.experiment import Plan, Run
+from replay.live_plan import LivePlan, partial_log
+from replay.live_result import LiveResult, LiveRun, told_of
+from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN
+from replay.run import Pace
+from replay.sim.cluster import Cluster
+from replay.sources import SourceInfo
+from scheduler.cost import StepTime
+from scheduler.errors import BadInput
+from scheduler.state import Request
+
+
+def live_and_show(
+    chosen: opt.SourceOptions,
+    policies: Sequence[str],
+    live: LiveOptions,
+    step_times: StepTime | None = None,
+    json_out: Path | None = None,
+    report: Path | None = None,
+) -> None:
+    """Replay on real engines with a progress bar, then show the table and write what was asked for."""
+    console = Console(stderr=json_out is not None and str(json_out) == "-")
+    requests, info = chosen.load(0)
+    plan = _plan(chosen, policies, live)
+    span_s = requests[-1].arrival_s - requests[0].arrival_s
+    runs = len(list(plan.order()))
+    console.print(f"{escape(info.name)}: {len(requests)} requests over {span_s:.0f} s", soft_wrap=True)
+    console.print(f"runs: {runs} on {live.instances} x {escape(live.engine.describe())}, in real time", soft_wrap=True)
+    with _folder(live.log) as folder:
+        session = Session(plan, live, requests, folder, step_times)
+        interrupted = session.run(console)
+        logs = list(session.logs)
+        cut = partial_log(plan, folder) if interrupted else None
+        if cut is not None:
+            logs.append(cut[1])
+    by_id = {request.id: request for request in requests}
+    told = [told_of(log, by_id, session.block_tokens) for log in logs]
+    heard = [events_told(ear.name, ear.counts, ear.fault) for ear in session.ears]
+    if told:
+        show_live(console, [run for run, _ in told], [run for _, run in told], live, heard)
+    settings = {**_settings(chosen, plan, live, session.block_tokens), "interrupted": interrupted}
+    if report is not None and told:  # before the JSON, so that a disk that is full loses one of them at most
+        _report(report, told, live, plan, requests, info, settings, heard)
+        console.print(f"report: {escape(str(report))}", soft_wrap=True)
+    if json_out is not None and told:
+        result = LiveResult(
+            trace=opt.trace_facts_of(info, requests),
+            settings=settings,
+            policies=[run.summary for run, _ in told],
+            runs=[run for _, run in told],
+        )
+        write_json(json_out, result)
+    if interrupted:
+        console.print(f"interrupted: {len(session.logs)} of {runs} runs are complete")
+        raise typer.Exit(130)
+    if any(lost.blames_an_engine for _, run in told for lost in run.lost):
+        raise typer.Exit(1)
+
+
+def _plan(chosen: opt.SourceOptions, policies: Sequence[str], live: LiveOptions) -> LivePlan:
+    settings = {
+        "source": asdict(chosen),
+        **live.engine.settings(),
+        "instances": live.instances,
+        "endpoints": list(live.endpoints),
+        "kv_events": bool(live.kv_events),
+    }
+    pace = Pace(closed_loop=True, until_s=live.until_s, patience_s=live.patience_s)
+    return LivePlan(
+        tuple(policies),
+        repeats=live.repeats,
+        pace=pace,
+        warm_up=live.warm_up,
+        settings=settings,
+        mitigations=live.mitigations,
+    )
+
+
+def _report(
+    path: Path,
+    told: Sequence[tuple[Run, LiveRun]],
+    live: LiveOptions,
+    plan: LivePlan,
+    requests: Sequence[Request],
+    info: SourceInfo,
+    settings: dict[str, Any],
+    heard: Sequence[str],
+) -> None:
+    """The same report as of simulated runs, which says that these were measured."""
+    from argprod.report import report_input, write_report
+
+    # Of the cluster a report tells only how many instances there are: what they can do is not known, but measured.
+    cluster = Cluster((StepTime(0.0, 0.0, 0.0, 0.0),) * live.instances, kv_tokens=1)
+    asked = Plan(plan.policies, tuple(range(plan.repeats)), cluster, closed_loop=True, mitigations=plan.mitigations)
+    given = report_input(
+        [run for run, _ in told],
+        asked,
+        info,
+        requests,
+        settings,
+        date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        command=shlex.join(["argprod", *sys.argv[1:]]),
+        measured_on=f"{live.instances} x {live.engine.describe()}",
+        remarks=[*remarks([run for _, run in told], kept=True), *heard],
+    )
+    write_report(path, given)
+
+
+@contextlib.contextmanager
+def _folder(log: Path | None) -> Iterator[Path]:
+    """Where the logs go, for good or for the time of the command."""
+    if log is None:
+        with tempfile.TemporaryDirectory(prefix="argprod-") as folder:
+            yield Path(folder)
+        return
+    try:
+        log.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise BadInput("--log", str(log), "a folder that can be made", fault.strerror or "") from None
+    yield log
+
+
+def _settings(chosen: opt.SourceOptions, plan: LivePlan, live: LiveOptions, block_tokens: int) -> dict[str, Any]:
+    """Everything needed to repeat the runs."""
+    return {
+        "argprod": argprod.__version__,
+        "simulated": False,
+        "source": asdict(chosen),
+        "engine": live.engine.settings(),
+        "instances": live.instances,
+        "endpoints": list(live.endpoints),
+        "kv_events": list(live.kv_events),
+        "block_tokens": block_tokens,
+        "repeats": plan.repeats,
+        "warm_up": plan.warm_up,
+        "pace": asdict(plan.pace),
+        "mitigations": list(plan.mitigations),
+        "log": None if live.log is None else str(live.log),
+        "objective": {
+            "ttft_base_s": TTFT_BASE_S,
+            "ttft_s_per_prompt_token": TTFT_S_PER_PROMPT_TOKEN,
+            "tpot_s": TPOT_LIMIT_S,
+        },
+    }

@@ -1,0 +1,143 @@
+"""Engines, what listens to them, and the router of each run: started, used and closed, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from argprod.live_options import LiveOptions
+from replay.engines.cache_feed import CacheFeed
+from replay.engines.catalogue import engines_of
+from replay.engines.kv_blocks import BLOCKS_MAX
+from replay.engines.kv_subscriber import KvSubscriber
+from replay.engines.prompts import Prompts
+from replay.engines.protocol import Engine
+from replay.live_plan import LivePlan, RouterOf, Turn, run_plan
+from replay.live_record import Line
+from replay.run_log import Log
+from scheduler.cost import StepTime
+from scheduler.errors import BadInput
+from scheduler.router import Router
+from scheduler.router_config import RouterConfig
+from scheduler.state import Request
+
+
+class Session:
+    """Engines that are started, used and closed, whatever happens.
+
+    Args:
+        plan: what to run.
+        live: as the command line says.
+        requests: of the source.
+        folder: of the logs.
+        step_times: engine times for rules that read them.
+    """
+
+    def __init__(
+        self, plan: LivePlan, live: LiveOptions, requests: Sequence[Request], folder: Path, step_times: StepTime | None
+    ) -> None:
+        self.plan, self.live, self.requests, self.folder, self.step_times = plan, live, requests, folder, step_times
+        self.logs: list[Log] = []
+        self.block_tokens = 0
+        self.ears: list[KvSubscriber] = []
+
+    def run(self, console: Console) -> bool:
+        """Do the plan; returns whether the user stopped it."""
+        columns = (SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
+            task = bars.add_task("starting engines", total=len(self.requests) * len(list(self.plan.order())))
+
+            def heard(turn: Turn, _: Line) -> None:
+                bars.update(task, description=turn.label, advance=1)
+
+            def done(_: Turn, log: Log) -> None:
+                self.logs.append(log)
+                bars.update(task, completed=len(self.logs) * len(self.requests))
+
+            try:
+                asyncio.run(self._main(heard, done))
+            except KeyboardInterrupt:
+                return True
+        return False
+
+    async def _main(self, heard: Any, done: Any) -> None:
+        live = self.live
+        engines = engines_of(live.engine, live.instances, live.endpoints)
+        feed = CacheFeed()
+        try:
+            for engine in engines:
+                await engine.start()
+            self.block_tokens = _block_tokens(engines)
+            self.ears = _ears(engines, live.kv_events, feed)
+            for ear in self.ears:
+                await ear.start()
+            prompts = Prompts(live.engine.options.vocabulary, block_tokens=self.block_tokens)
+            router_of = _router_of(engines, feed, self.ears, self.step_times)
+            await run_plan(
+                self.plan, engines, self.requests, router_of, self.folder, prompts=prompts, heard=heard, done=done
+            )
+        finally:
+            for ear in self.ears:
+                await ear.close()
+            for engine in engines:
+                await engine.close()
+
+
+def _ears(engines: Sequence[Engine], addresses: Sequence[str], feed: CacheFeed) -> list[KvSubscriber]:
+    """What listens to the caches of the engines; nothing where no address was given."""
+    ears = []
+    for engine, address in zip(engines, addresses, strict=bool(addresses)):
+        events, _, again = address.partition(",")
+        ears.append(
+            KvSubscriber(
+                engine.name,
+                events,
+                sink=feed,
+                cleared=feed.cleared,
+                block_tokens=engine.block_tokens,
+                replay=again or None,
+                blocks_max=engine.kv_blocks or BLOCKS_MAX,
+            )
+        )
+    return ears
+
+
+def _block_tokens(engines: Sequence[Engine]) -> int:
+    """Tokens in a block, of which the router can have one size."""
+    sizes = {engine.block_tokens for engine in engines}
+    if len(sizes) > 1:
+        told = ", ".join(f"{engine.name}: {engine.block_tokens}" for engine in engines)
+        raise BadInput("block_tokens", told, "the same for all instances", "start the servers with equal block sizes")
+    return sizes.pop()
+
+
+def _router_of(
+    engines: Sequence[Engine], feed: CacheFeed, ears: Sequence[KvSubscriber], step_times: StepTime | None
+) -> RouterOf:
+    """Gives the router of each run, the shipped one, and lets what engines tell of their caches come to it."""
+    held = [engine.kv_blocks for engine in engines if engine.kv_blocks is not None]
+    blocks = min(held, default=None)
+    config = RouterConfig(
+        source="events" if ears else "history",
+        kv_tokens=None if blocks is None else blocks * engines[0].block_tokens,
+        log_size=0,
+    )
+    if ears or blocks is not None:
+        config = msgspec.structs.replace(config, capacity_blocks=None if ears else blocks)
+    names = [engine.name for engine in engines]
+
+    def made(turn: Turn) -> Router:
+        feed.router = Router(
+            names, turn.policy, seed=turn.repeat, mitigation=turn.mitigation, config=config, step_times=step_times
+        )
+        for ear in ears:  # the caches were emptied just now
+            ear.forget()
+        return feed.router
+
+    return made

@@ -1,0 +1,116 @@
+"""What live runs show on the terminal: the table, and beneath it what says how far to believe it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+
+from argprod.live_options import LiveOptions
+from argprod.tables import legend, replay_table
+from argprod.watch_table import watch_table
+from replay.engines.kv_subscriber import BatchCounts
+from replay.experiment import Run
+from replay.live_result import LiveRun, Lost
+
+#: Requests that a line on lost ones names, at most.
+IDS_SHOWN = 8
+
+
+def show_live(
+    console: Console, runs: Sequence[Run], live_runs: Sequence[LiveRun], live: LiveOptions, heard: Sequence[str] = ()
+) -> None:
+    """Show runs on real engines.
+
+    Args:
+        console: where.
+        runs: as tables read them.
+        live_runs: what else is told of each.
+        live: as the command line says.
+        heard: sentences on what was heard of caches.
+    """
+    title = escape(f"measured: {live.instances} x {live.engine.describe()}")
+    console.print(replay_table(runs, title, console.width))
+    console.print(legend("Measured", "the repetitions" if live.repeats > 1 else ""))
+    if live.findings or any(name != "none" for name in live.mitigations):
+        table = watch_table(runs)
+        if table is not None:
+            console.print(table)
+    for line in (*remarks(live_runs, kept=live.log is not None), *heard):
+        console.print(escape(line), soft_wrap=True)
+    absent = sum(run.summary.not_arrived for run in runs)
+    if absent:
+        console.print(f"not arrived by the cut-off, and not counted: {absent}")
+    if live.log is not None:
+        console.print(f"logs: {escape(str(live.log))}", soft_wrap=True)
+
+
+def remarks(runs: Sequence[LiveRun], *, kept: bool) -> list[str]:
+    """Sentences on predictions, lost requests, instances given up and a client that was late."""
+    return [*_predicted(runs), *_lost(runs, kept), *_gone(runs), *_late(runs)]
+
+
+def events_told(name: str, counts: BatchCounts, fault: str) -> str:
+    """What came of the KV events of an engine, in a sentence.
+
+    Example:
+        >>> events_told("a", BatchCounts(read=7, lost=2), "")
+        'KV events of a: 7 batches read, 2 lost.'
+    """
+    odd = {
+        "lost": counts.lost,
+        "unreadable": counts.unreadable,
+        "missed before the start": counts.missed_before,
+        "restarts": counts.restarts,
+        "failed replays": counts.failed_replays,
+    }
+    words = [f"{count} {word}" for word, count in odd.items() if count]
+    ending = f" ({fault})" if fault else ""
+    return f"KV events of {name}: {', '.join([f'{counts.read} batches read', *words])}{ending}."
+
+
+def _predicted(runs: Sequence[LiveRun]) -> list[str]:
+    told = sum(run.prediction.told for run in runs)
+    if not told:
+        return ["The engines do not tell what they take from their caches, so hit counts nothing."]
+    equal = sum(run.prediction.equal for run in runs)
+    causes: dict[str, int] = {}
+    for off in (off for run in runs for off in run.prediction.off):
+        causes[off.cause] = causes.get(off.cause, 0) + 1
+    others = ", ".join(f"{cause}: {count}" for cause, count in sorted(causes.items()))
+    return [
+        f"Cached tokens were as the router predicted, to the block, in {100 * equal / told:.1f}% of {told} requests"
+        + (f" (others: {others})." if others else ".")
+    ]
+
+
+def _lost(runs: Sequence[LiveRun], kept: bool) -> list[str]:
+    grouped: dict[tuple[str, str], list[tuple[LiveRun, Lost]]] = {}
+    for run in runs:
+        for lost in run.lost:
+            grouped.setdefault((lost.end, lost.reason), []).append((run, lost))
+    lines = []
+    for (end, reason), found in sorted(grouped.items(), key=lambda item: -len(item[1])):
+        ids = ", ".join(str(lost.id) for _, lost in found[:IDS_SHOWN])
+        more = f", and {len(found) - IDS_SHOWN} more" if len(found) > IDS_SHOWN else ""
+        lines.append(f"{end}: {len(found)} times {reason} (requests {ids}{more})")
+    if grouped and not kept:
+        lines.append("--log FOLDER keeps a line on every request")
+    return lines
+
+
+def _gone(runs: Sequence[LiveRun]) -> list[str]:
+    return [
+        f"{run.policy}, repetition {run.repeat}: {name} failed too often in a row and got no more requests; last: {why}"
+        for run in runs
+        for name, why in run.gone.items()
+    ]
+
+
+def _late(runs: Sequence[LiveRun]) -> list[str]:
+    late = [run for run in runs if not run.client_lag.kept_up]
+    if not late:
+        return []
+    worst = max(late, key=lambda run: run.client_lag.share or 0.0)
+    return [f"In {len(late)} of {len(runs)} runs {worst.client_lag.warning()} (worst: {worst.policy})."]
