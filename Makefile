@@ -6,6 +6,7 @@ VENV := .venv
 CORE := .venv-core
 MUTATION := .venv-mutation
 ENGINES := .venv-engines
+VLLM := .venv-vllm
 BIN := $(VENV)/bin
 PACKAGES := scheduler theory proofs replay argprod
 CHECKED := $(PACKAGES) tests $(wildcard benchmarks)
@@ -16,13 +17,14 @@ export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-engines check claims bench mutation lock clean setup
+.PHONY: help demo test test-slow test-engines test-vllm check claims bench mutation lock clean setup
 
 help:
 	@echo "make demo       replay generated workloads under six rules, write a report"
 	@echo "make test       the tests, without the slow ones; ARGPROD_TRACES=FOLDER adds those on public traces"
 	@echo "make test-slow  the slow tests"
 	@echo "make test-engines  the tests on real engines, in an environment of their own (1.5 GB)"
+	@echo "make test-vllm  the tests on three vLLM servers on this machine's CPU, in an environment of their own (2.7 GB)"
 	@echo "make check      format, lint, types, layers, public names, derivations and proofs"
 	@echo "make claims     the evidence of every claim: derivations, proofs, property tests"
 	@echo "make bench      measured ratios against peers"
@@ -44,6 +46,10 @@ test-slow: $(VENV)/.ready $(CORE)/.ready
 # One thread a model: several of them share few cores. Nothing is downloaded while tests run.
 test-engines: $(ENGINES)/.ready
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(ENGINES)/bin/python -m pytest tests/engines $(PYTEST_ARGS)
+
+# Three servers take about 6 GB of memory. Tests elsewhere use a server that only looks like one.
+test-vllm: $(VLLM)/.ready
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(VLLM)/bin/python -m pytest tests/engines/test_vllm.py -m slow $(PYTEST_ARGS)
 
 check: $(VENV)/.ready
 	@echo "check: format" && $(BIN)/ruff format --check --quiet $(CHECKED) \
@@ -67,7 +73,7 @@ mutation: $(MUTATION)/.ready
 setup: $(VENV)/.ready
 
 # Two stamps: new versions rebuild the environment, a changed pyproject.toml only links the project again.
-$(VENV)/.ready $(MUTATION)/.ready $(ENGINES)/.ready: %/.ready: %/.locked pyproject.toml
+$(VENV)/.ready $(MUTATION)/.ready $(ENGINES)/.ready $(VLLM)/.ready: %/.ready: %/.locked pyproject.toml
 	@$*/bin/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -102,6 +108,15 @@ $(ENGINES)/.locked: requirements/dev.lock requirements/engines.txt
 	@$(ENGINES)/bin/python -m pip install -qq --requirement requirements/engines.txt
 	@touch $@
 
+# Without the dependencies that vLLM names and CPUs do not need: triton alone is 1 GB.
+$(VLLM)/.locked: requirements/dev.lock requirements/vllm.txt
+	@$(call need-python)
+	@echo "setting up $(VLLM) (once, a few minutes)"
+	@$(PYTHON) -m venv --clear $(VLLM)
+	@$(VLLM)/bin/python -m pip install -qq --require-hashes --requirement requirements/dev.lock
+	@$(VLLM)/bin/python -m pip install -qq --no-deps --requirement requirements/vllm.txt
+	@touch $@
+
 define need-python
 command -v $(PYTHON) >/dev/null \
 	|| { echo "argprod needs Python 3.11 or newer, and $(PYTHON) was not found; name another with make PYTHON=..."; exit 1; }; \
@@ -125,6 +140,6 @@ lock:
 	@echo "wrote requirements/core.lock, requirements/dev.lock and requirements/mutation.lock"
 
 clean:
-	@rm -rf $(VENV) $(CORE) $(MUTATION) $(ENGINES) .venv-aiconfigurator .venv-dynamo *.egg-info build dist out docs/_build mutants
+	@rm -rf $(VENV) $(CORE) $(MUTATION) $(ENGINES) $(VLLM) .venv-aiconfigurator .venv-dynamo *.egg-info build dist out docs/_build mutants
 	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage argprod-report*.html
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

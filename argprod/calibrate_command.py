@@ -31,7 +31,7 @@ from replay.engines.process import ProcessEngine
 from replay.engines.protocol import Engine
 from replay.engines.transformers_cb import TransformersEngine
 from scheduler.domains import Domain
-from scheduler.errors import BadInput
+from scheduler.errors import BadInput, EngineFailure
 
 EngineText = Annotated[
     str | None,
@@ -71,11 +71,11 @@ def calibrate_command(
     check_outputs(out, save_steps, None if to_stdout else json_out)
     console = Console(stderr=to_stdout)
     if steps is not None:
-        log, interrupted = _read(steps), False
+        log, interrupted, fault = _read(steps), False, None
     else:
         assert engine is not None
-        log, interrupted = _measured(console, read_engine(engine), minutes, seed, save_steps)
-    calibration = _fitted(log, seed, interrupted)
+        log, interrupted, fault = _measured(console, read_engine(engine), minutes, seed, save_steps)
+    calibration = _fitted(log, seed, interrupted or fault is not None)
     if calibration is not None:
         _write(out, calibration)
         show_calibration(console, calibration)
@@ -86,6 +86,8 @@ def calibrate_command(
         kept = "too few steps to fit" if calibration is None else f"{len(log.rounds)} rounds kept"
         console.print(f"interrupted: {kept}")
         raise typer.Exit(130)
+    if fault is not None:
+        raise fault
 
 
 def _read(path: Path) -> StepLog:
@@ -96,7 +98,7 @@ def _read(path: Path) -> StepLog:
 
 
 def _fitted(log: StepLog, seed: int, interrupted: bool) -> Calibration | None:
-    """None where the user stopped before there was enough to fit."""
+    """None where it ended early, before there was enough to fit."""
     try:
         return calibrate(log, seed)
     except BadInput:
@@ -133,8 +135,8 @@ def engine_of(choice: EngineChoice, told: StepList) -> Engine:
 
 def _measured(
     console: Console, choice: EngineChoice, minutes: float, seed: int, save_steps: Path | None
-) -> tuple[StepLog, bool]:
-    """Measure with a progress bar; the log, and whether the user stopped it."""
+) -> tuple[StepLog, bool, EngineFailure | None]:
+    """Measure with a progress bar; the log, whether the user stopped it, and what broke."""
     told, shape = StepList(), choice.options
     engine = engine_of(choice, told)
     facts = EngineFacts(
@@ -175,13 +177,15 @@ def _measured(
             finally:
                 await engine.close()
 
-        interrupted = False
+        interrupted, fault = False, None
         try:
             asyncio.run(main())
         except KeyboardInterrupt:
             interrupted = True
+        except EngineFailure as failure:
+            fault = failure
     header = Header(engine=facts, provenance=provenance(_PACKAGES))
-    return StepLog(header=header, rounds=rounds), interrupted
+    return StepLog(header=header, rounds=rounds), interrupted, fault
 
 
 @contextlib.contextmanager

@@ -44,7 +44,9 @@ def show_calibration(console: Console, calibration: Calibration) -> None:
         if one.note:
             console.print(f"{LABELS[one.name]}: 0, because {_because(one)}", soft_wrap=True)
     console.print(error_table(calibration))
-    console.print("bias: of the sum of all step times; means of TTFT and TPOT without queueing are off by as much.")
+    console.print(
+        "bias: of the sum of step times. TTFT is made of prefill and mixed steps, TPOT of decode and mixed ones."
+    )
     if calibration.noise is not None:
         apart = _percent(calibration.noise)
         console.print(

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -24,9 +25,10 @@ from argprod import options as opt
 from argprod.json_out import write_json
 from argprod.live_options import LiveOptions
 from argprod.live_session import Session
-from argprod.live_view import events_told, remarks, show_live
+from argprod.live_view import cut_told, events_told, remarks, show_live
+from argprod.provenance import provenance
 from replay.experiment import Plan, Run
-from replay.live_plan import LivePlan, partial_log
+from replay.live_plan import LivePlan
 from replay.live_result import LiveResult, LiveRun, told_of
 from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN
 from replay.run import Pace
@@ -35,6 +37,9 @@ from replay.sources import SourceInfo
 from scheduler.cost import StepTime
 from scheduler.errors import BadInput
 from scheduler.state import Request
+
+#: Whose versions matter.
+_PACKAGES = {"torch": ("numpy", "torch", "transformers"), "http": ("httpx", "pyzmq")}
 
 
 def live_and_show(
@@ -48,7 +53,7 @@ def live_and_show(
     """Replay on real engines with a progress bar, then show the table and write what was asked for."""
     console = Console(stderr=json_out is not None and str(json_out) == "-")
     requests, info = chosen.load(0)
-    plan = _plan(chosen, policies, live)
+    plan = _plan(chosen, policies, live, info, step_times)
     span_s = requests[-1].arrival_s - requests[0].arrival_s
     runs = len(list(plan.order()))
     console.print(f"{escape(info.name)}: {len(requests)} requests over {span_s:.0f} s", soft_wrap=True)
@@ -56,18 +61,19 @@ def live_and_show(
     with _folder(live.log) as folder:
         session = Session(plan, live, requests, folder, step_times)
         interrupted = session.run(console)
-        logs = list(session.logs)
-        cut = partial_log(plan, folder) if interrupted else None
-        if cut is not None:
-            logs.append(cut[1])
+        cut = session.cut_short()
     by_id = {request.id: request for request in requests}
-    told = [told_of(log, by_id, session.block_tokens) for log in logs]
-    heard = [events_told(ear.name, ear.counts, ear.fault) for ear in session.ears]
-    if told:
-        show_live(console, [run for run, _ in told], [run for _, run in told], live, heard)
+    whole = [told_of(log, by_id, session.block_tokens) for log in session.logs]
+    part = [] if cut is None else [told_of(cut, by_id, session.block_tokens)]
+    told = [*whole, *part]
+    heard = [events_told(ear) for ear in session.ears]
+    if told:  # part of a trace is not compared with the whole of it
+        show_live(console, whole or part, live, heard)
+    for _, run in part if whole else ():
+        console.print(escape(cut_told(run)), soft_wrap=True)
     settings = {**_settings(chosen, plan, live, session.block_tokens), "interrupted": interrupted}
-    if report is not None and told:  # before the JSON, so that a disk that is full loses one of them at most
-        _report(report, told, live, plan, requests, info, settings, heard)
+    if report is not None and told:
+        _report(report, whole or part, live, plan, requests, info, settings, heard)
         console.print(f"report: {escape(str(report))}", soft_wrap=True)
     if json_out is not None and told:
         result = LiveResult(
@@ -80,17 +86,31 @@ def live_and_show(
     if interrupted:
         console.print(f"interrupted: {len(session.logs)} of {runs} runs are complete")
         raise typer.Exit(130)
+    if session.fault is not None:
+        if told:
+            console.print(f"ended early: {len(session.logs)} of {runs} runs are complete")
+        raise session.fault
     if any(lost.blames_an_engine for _, run in told for lost in run.lost):
         raise typer.Exit(1)
 
 
-def _plan(chosen: opt.SourceOptions, policies: Sequence[str], live: LiveOptions) -> LivePlan:
+def _plan(
+    chosen: opt.SourceOptions,
+    policies: Sequence[str],
+    live: LiveOptions,
+    info: SourceInfo,
+    step_times: StepTime | None,
+) -> LivePlan:
+    """What to run; a log of other settings than these is not taken up."""
     settings = {
+        "argprod": argprod.__version__,
         "source": asdict(chosen),
+        "sha256": info.sha256,
+        "step_times": None if step_times is None else asdict(step_times),
         **live.engine.settings(),
         "instances": live.instances,
         "endpoints": list(live.endpoints),
-        "kv_events": bool(live.kv_events),
+        "kv_events": list(live.kv_events),
     }
     pace = Pace(closed_loop=True, until_s=live.until_s, patience_s=live.patience_s)
     return LivePlan(
@@ -163,6 +183,8 @@ def _settings(chosen: opt.SourceOptions, plan: LivePlan, live: LiveOptions, bloc
         "pace": asdict(plan.pace),
         "mitigations": list(plan.mitigations),
         "log": None if live.log is None else str(live.log),
+        "step_times": plan.settings["step_times"],
+        "provenance": msgspec.to_builtins(provenance(_PACKAGES[live.engine.name])),
         "objective": {
             "ttft_base_s": TTFT_BASE_S,
             "ttft_s_per_prompt_token": TTFT_S_PER_PROMPT_TOKEN,

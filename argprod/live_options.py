@@ -11,6 +11,7 @@ import typer
 
 from argprod.options import CALIBRATED
 from replay.engines.catalogue import EngineChoice, read_engine
+from replay.engines.kv_sockets import checked_address
 from scheduler.errors import BadInput
 
 #: The simulator, which no option of a real engine goes with.
@@ -101,8 +102,13 @@ class LiveOptions:
         for url in self.endpoints:
             if not url.startswith(("http://", "https://")):
                 raise BadInput("--endpoint", url, "an address that starts with http:// or https://")
+        if self.kv_events and self.engine.name != "http":
+            raise BadInput("--kv-events", self.kv_events[0], f"nothing: engine {self.engine.name} has no servers")
         if self.kv_events and len(self.kv_events) != len(self.endpoints):
             raise BadInput("--kv-events", list(self.kv_events), f"one for each of {len(self.endpoints)} --endpoint")
+        for address in self.kv_events:
+            for part in address.split(",", 1):
+                checked_address("--kv-events", part)
         if self.log is not None and self.log.exists() and not self.log.is_dir():
             raise BadInput("--log", str(self.log), "a folder")
 

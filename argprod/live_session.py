@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ from replay.engines.kv_blocks import BLOCKS_MAX
 from replay.engines.kv_subscriber import KvSubscriber
 from replay.engines.prompts import Prompts
 from replay.engines.protocol import Engine
-from replay.live_plan import LivePlan, RouterOf, Turn, run_plan
+from replay.live_plan import LivePlan, RouterOf, Turn, read_part, run_plan
 from replay.live_record import Line
 from replay.run_log import Log
 from scheduler.cost import StepTime
-from scheduler.errors import BadInput
+from scheduler.errors import BadInput, EngineFailure
 from scheduler.router import Router
 from scheduler.router_config import RouterConfig
 from scheduler.state import Request
@@ -45,10 +46,12 @@ class Session:
         self.plan, self.live, self.requests, self.folder, self.step_times = plan, live, requests, folder, step_times
         self.logs: list[Log] = []
         self.block_tokens = 0
+        self.fault: EngineFailure | None = None
+        self.open: Turn | None = None
         self.ears: list[KvSubscriber] = []
 
     def run(self, console: Console) -> bool:
-        """Do the plan; returns whether the user stopped it."""
+        """Do the plan; returns whether the user stopped it. An engine that ended it is in ``fault``."""
         columns = (SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
         with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
             task = bars.add_task("starting engines", total=len(self.requests) * len(list(self.plan.order())))
@@ -58,35 +61,44 @@ class Session:
 
             def done(_: Turn, log: Log) -> None:
                 self.logs.append(log)
+                self.open = None
                 bars.update(task, completed=len(self.logs) * len(self.requests))
 
             try:
                 asyncio.run(self._main(heard, done))
             except KeyboardInterrupt:
                 return True
+            except EngineFailure as fault:
+                self.fault = fault
         return False
 
     async def _main(self, heard: Any, done: Any) -> None:
         live = self.live
         engines = engines_of(live.engine, live.instances, live.endpoints)
         feed = CacheFeed()
-        try:
+        async with contextlib.AsyncExitStack() as stack:  # closes each, whatever another one's closing says
             for engine in engines:
+                stack.push_async_callback(engine.close)
                 await engine.start()
             self.block_tokens = _block_tokens(engines)
             self.ears = _ears(engines, live.kv_events, feed)
             for ear in self.ears:
+                stack.push_async_callback(ear.close)
                 await ear.start()
             prompts = Prompts(live.engine.options.vocabulary, block_tokens=self.block_tokens)
-            router_of = _router_of(engines, feed, self.ears, self.step_times)
+            made = _router_of(engines, feed, self.ears, self.step_times)
+
+            def router_of(turn: Turn) -> Router:
+                self.open = turn
+                return made(turn)
+
             await run_plan(
                 self.plan, engines, self.requests, router_of, self.folder, prompts=prompts, heard=heard, done=done
             )
-        finally:
-            for ear in self.ears:
-                await ear.close()
-            for engine in engines:
-                await engine.close()
+
+    def cut_short(self) -> Log | None:
+        """What the run that was going on when it ended has left behind."""
+        return None if self.open is None else read_part(self.open, self.folder)
 
 
 def _ears(engines: Sequence[Engine], addresses: Sequence[str], feed: CacheFeed) -> list[KvSubscriber]:
@@ -136,7 +148,7 @@ def _router_of(
         feed.router = Router(
             names, turn.policy, seed=turn.repeat, mitigation=turn.mitigation, config=config, step_times=step_times
         )
-        for ear in ears:  # the caches were emptied just now
+        for ear in ears:  # the caches were emptied just now, or hold nothing that this run asks for
             ear.forget()
         return feed.router
 

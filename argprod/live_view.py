@@ -10,7 +10,7 @@ from rich.markup import escape
 from argprod.live_options import LiveOptions
 from argprod.tables import legend, replay_table
 from argprod.watch_table import watch_table
-from replay.engines.kv_subscriber import BatchCounts
+from replay.engines.kv_subscriber import KvSubscriber
 from replay.experiment import Run
 from replay.live_result import LiveRun, Lost
 
@@ -19,17 +19,17 @@ IDS_SHOWN = 8
 
 
 def show_live(
-    console: Console, runs: Sequence[Run], live_runs: Sequence[LiveRun], live: LiveOptions, heard: Sequence[str] = ()
+    console: Console, told: Sequence[tuple[Run, LiveRun]], live: LiveOptions, heard: Sequence[str] = ()
 ) -> None:
     """Show runs on real engines.
 
     Args:
         console: where.
-        runs: as tables read them.
-        live_runs: what else is told of each.
+        told: runs as tables read them, and what else is told of each.
         live: as the command line says.
         heard: sentences on what was heard of caches.
     """
+    runs, live_runs = [run for run, _ in told], [run for _, run in told]
     title = escape(f"measured: {live.instances} x {live.engine.describe()}")
     console.print(replay_table(runs, title, console.width))
     console.print(legend("Measured", "the repetitions" if live.repeats > 1 else ""))
@@ -51,29 +51,36 @@ def remarks(runs: Sequence[LiveRun], *, kept: bool) -> list[str]:
     return [*_predicted(runs), *_lost(runs, kept), *_gone(runs), *_late(runs)]
 
 
-def events_told(name: str, counts: BatchCounts, fault: str) -> str:
-    """What came of the KV events of an engine, in a sentence.
+def cut_told(run: LiveRun) -> str:
+    """A run that did not come to its end, which no table shows beside whole ones."""
+    return (
+        f"{run.policy}, repetition {run.repeat}: in no table above; what had ended by then is in the log and the JSON"
+    )
 
-    Example:
-        >>> events_told("a", BatchCounts(read=7, lost=2), "")
-        'KV events of a: 7 batches read, 2 lost.'
-    """
+
+def events_told(ear: KvSubscriber) -> str:
+    """What came of the KV events of an engine, in a sentence."""
+    counts, blocks = ear.counts, ear.blocks.counts
     odd = {
         "lost": counts.lost,
         "unreadable": counts.unreadable,
         "missed before the start": counts.missed_before,
         "restarts": counts.restarts,
         "failed replays": counts.failed_replays,
+        "blocks of another size or kind": blocks.others,
+        "blocks behind unknown ones": blocks.orphans,
+        "blocks forgotten": blocks.dropped,
     }
     words = [f"{count} {word}" for word, count in odd.items() if count]
-    ending = f" ({fault})" if fault else ""
-    return f"KV events of {name}: {', '.join([f'{counts.read} batches read', *words])}{ending}."
+    ending = f" ({ear.fault})" if ear.fault else ""
+    told = ", ".join([f"{counts.read} batches read", f"{blocks.stored} blocks stored", *words])
+    return f"KV events of {ear.name}: {told}{ending}."
 
 
 def _predicted(runs: Sequence[LiveRun]) -> list[str]:
     told = sum(run.prediction.told for run in runs)
     if not told:
-        return ["The engines do not tell what they take from their caches, so hit counts nothing."]
+        return ["The engines do not tell what they take from their caches, so there is no hit fraction."]
     equal = sum(run.prediction.equal for run in runs)
     causes: dict[str, int] = {}
     for off in (off for run in runs for off in run.prediction.off):

@@ -32,7 +32,7 @@ Policies = Annotated[
         show_default=False,
     ),
 ]
-Instances = Annotated[int, typer.Option(help="Number of instances.")]
+Instances = Annotated[int, typer.Option(help="Number of instances; of real engines 2 unless given.")]
 ModelName = Annotated[str, typer.Option("--model", help=f"Model of the cost model: {', '.join(MODELS)}.")]
 GpuName = Annotated[str, typer.Option("--gpu", help=f"GPU of the cost model: {', '.join(GPUS)}.")]
 TensorParallel = Annotated[int | None, typer.Option(help="GPUs of one instance; default: by model.")]

@@ -37,8 +37,18 @@ def provenance(packages: Iterable[str]) -> Provenance:
         machine=machine(torch="torch" in versions),
         versions=versions,
         date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
-        command=shlex.join(["argprod", *sys.argv[1:]]),
+        command=shlex.join(["argprod", *map(_without_folder, sys.argv[1:])]),
     )
+
+
+def _without_folder(word: str) -> str:
+    """The name of a file in place of its path; whatever else holds a slash stays.
+
+    Example:
+        >>> _without_folder("a/b/c.json"), _without_folder("http://127.0.0.1:8000"), _without_folder("torch:layers=2")
+        ('c.json', 'http://127.0.0.1:8000', 'torch:layers=2')
+    """
+    return word if "://" in word or "/" not in word else Path(word).name
 
 
 def machine(*, torch: bool = False) -> dict[str, Any]:

@@ -46,14 +46,14 @@ from scheduler.router import Router
 from scheduler.router_config import RouterConfig
 from scheduler.state import Request
 
-INSTANCES, REPEATS = 2, 5
+INSTANCES, REPEATS = 2, 4
 #: Large enough that a step takes longer than the way to the engine and back.
 SHAPE = Shape(
     layers=4, hidden=256, intermediate=768, heads=8, kv_heads=2, kv_blocks=1024, batch_tokens=256, max_batch=32
 )
 RULES = ("lmetric", "join_shortest_queue", "round_robin", "random")
 WORKLOAD = (
-    "workload:chat:requests=100,rate_per_s={rate},block_tokens=16,system_tokens=64,opening_tokens_mean=300,"
+    "workload:chat:requests=80,rate_per_s={rate},block_tokens=16,system_tokens=64,opening_tokens_mean=300,"
     "opening_tokens_sigma=0.5,turn_tokens_mean=80,turn_tokens_sigma=0.5,output_tokens_mean=20,output_tokens_sigma=0.5,"
     "turns_mean=4,think_s_mean=1,think_s_sigma=0.5,context_tokens_max=1500"
 )
@@ -149,13 +149,16 @@ def value_of(summary: Summary, metric: str) -> float:
 
 
 def compared(real: dict[str, list[Summary]], sim: dict[str, list[Summary]]) -> dict[str, Any]:
-    """Each metric of each rule: measured, simulated, relative error of the means."""
+    """Each metric of each rule: measured, simulated, and how far the medians of the runs are apart.
+
+    Medians, because what else a machine does now and then spoils single runs.
+    """
     rows: dict[str, Any] = {}
     for rule in RULES:
         rows[rule] = {}
         for metric in (*METRICS, "hit_fraction"):
             one, two = ([value_of(summary, metric) for summary in found[rule]] for found in (real, sim))
-            error = statistics.mean(two) / statistics.mean(one) - 1
+            error = statistics.median(two) / statistics.median(one) - 1
             rows[rule][metric] = {"measured": spread(one), "simulated": spread(two), "relative_error": error}
     return rows
 

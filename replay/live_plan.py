@@ -8,6 +8,8 @@ whose log is complete is not done again.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -131,7 +133,8 @@ def file_name(policy: str) -> str:
 def header_of(plan: LivePlan, engines: Sequence[Engine], turn: Turn) -> Header:
     """What the log of a run says first."""
     pace = {name: getattr(plan.pace, name) for name in plan.pace.__dataclass_fields__}
-    settings = {"pace": pace, **plan.settings}
+    caches = [[engine.block_tokens, engine.kv_blocks] for engine in engines]
+    settings = {"pace": pace, "warm_up": plan.warm_up, "caches": caches, **plan.settings}
     names = tuple(engine.name for engine in engines)
     return Header(
         policy=turn.policy, mitigation=turn.mitigation, repeat=turn.repeat, instances=names, settings=settings
@@ -151,10 +154,16 @@ def complete(path: Path, header: Header) -> Log | None:
 def partial_log(plan: LivePlan, folder: Path) -> tuple[Turn, Log] | None:
     """What a run that was interrupted left behind."""
     for turn in plan.order():
-        path = turn.path(folder).with_suffix(PART)
-        if path.exists():
-            return turn, read_log(path)
+        log = read_part(turn, folder)
+        if log is not None:
+            return turn, log
     return None
+
+
+def read_part(turn: Turn, folder: Path) -> Log | None:
+    """What a run left behind that was interrupted, if it had begun."""
+    path = turn.path(folder).with_suffix(PART)
+    return read_log(path) if path.exists() and path.stat().st_size else None
 
 
 async def run_plan(
@@ -233,7 +242,13 @@ async def _warm_up(
         for request in requests[: plan.warm_up]:
             job = Job(request=request, prompt_ids=() if prompts is None else prompts.ids(request))
             last = None
-            async for event in engine.submit(job):
-                last = event
-            if not isinstance(last, Finished):
-                raise EngineFailure(f"{engine.name} did not finish a request of the warm-up")
+            async with contextlib.aclosing(engine.submit(job)) as stream:
+                try:
+                    while not isinstance(last, Finished):
+                        last = await asyncio.wait_for(anext(stream), plan.pace.patience_s)
+                except TimeoutError:
+                    raise EngineFailure(
+                        f"{engine.name} said nothing of a request of the warm-up for {plan.pace.patience_s:g} s"
+                    ) from None
+                except StopAsyncIteration:
+                    raise EngineFailure(f"{engine.name} did not finish a request of the warm-up") from None

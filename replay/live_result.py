@@ -32,8 +32,8 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def blames_an_engine(self) -> bool:
-        """Whether it is a failure, and not the cut-off or a request too long for every instance."""
-        return self.end == End.FAILED.value and self.reason != CUT_OFF
+        """Whether an engine failed it: not who was cut off, too long for all, or followed a reply that never came."""
+        return self.end == End.FAILED.value and self.instance is not None and self.reason != CUT_OFF
 
 
 class LiveRun(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,8 +12,8 @@ import msgspec
 
 from replay.live_record import Line
 
-#: A request before it on the same instance had no first token yet when this one was sent: what they share was on its
-#: way into the cache, and came too late, or sooner than the router could know.
+#: A request before it on the same instance was open and had no first token yet when this one was sent: what it brings
+#: was on its way into the cache, and came too late, or sooner than the router could know.
 ON_ITS_WAY = "on its way"
 UNKNOWN = "unknown"
 
@@ -94,5 +94,8 @@ def _cause(line: Line, lines: Sequence[Line]) -> str:
         for other in lines
         if other.instance == line.instance and other.sent_s is not None and other.sent_s <= sent_s and other is not line
     )
-    late = any(not other.token_s or other.token_s[0] >= sent_s for other in before)
+    late = any(
+        (not other.token_s or other.token_s[0] >= sent_s) and (other.end_s is None or other.end_s > sent_s)
+        for other in before
+    )
     return ON_ITS_WAY if late else UNKNOWN

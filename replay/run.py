@@ -21,7 +21,7 @@ from replay.sim.runs import full_blocks
 from replay.sim.sequence import Sim
 from replay.sim.ticks import to_seconds, to_ticks
 from scheduler.domains import TIME_DOMAIN, Domain
-from scheduler.errors import BadInput, EngineFailure
+from scheduler.errors import BadInput, EngineFailure, JobRefused
 from scheduler.router import Router
 from scheduler.state import End, Request
 
@@ -123,7 +123,8 @@ class Runner:
         self._ends = {request.id: loop.create_future() for request in self.requests}
         tasks = [loop.create_task(self._request(sim, line)) for sim, line in self._rows]
         try:
-            await asyncio.wait(tasks, timeout=self.pace.until_s) if tasks else None
+            if tasks:  # an exception here is none of an engine: a full disk, a router that cannot go on
+                await asyncio.wait(tasks, timeout=self.pace.until_s, return_when=asyncio.FIRST_EXCEPTION)
         finally:
             for task in tasks:
                 task.cancel()
@@ -206,6 +207,10 @@ class Runner:
         try:
             await self._follow(stream, sim, line)
             self._failures[place] = 0
+        except JobRefused as fault:
+            self.router.fail(sim.request.id, now_s=self.now_s())
+            self._drop(sim, line, End.REJECTED, str(fault))
+            return None
         except EngineFailure as fault:
             self._fails(sim, line, str(fault))
             self._blamed(place, str(fault))
@@ -257,7 +262,8 @@ class Runner:
             line.preemptions += 1
             self.router.preempted(name, event.tokens, now_s=now_s)
         else:
-            if event.cached_tokens is not None:
+            first = sim.first_at is None or isinstance(event, Finished)
+            if event.cached_tokens is not None and first:  # who was preempted finds its own blocks again
                 sim.cached = line.cached_tokens = event.cached_tokens
             if isinstance(event, Admitted) and event.new_tokens is not None:
                 self.router.admitted(name, event.new_tokens, now_s=now_s)

@@ -170,7 +170,7 @@ def record_of(log: Log, requests: Mapping[int, Request]) -> RunRecord:
         sims,
         imbalance=[line.imbalance for line in sent if line.imbalance is not None],
         ended_at=max((to_ticks(line.end_s) for line in lines if line.end_s is not None), default=0),
-        not_arrived=0 if log.footer is None else log.footer.not_arrived,
+        not_arrived=len(requests) - len(lines) if log.footer is None else log.footer.not_arrived,
         load_at=load_at,
         load=load,
         noticed=_noticed(log.footer),
@@ -202,7 +202,7 @@ def _load(sent: Sequence[Line], places: Mapping[str, int]) -> tuple[list[int], l
 
 
 def summary_of(log: Log, record: RunRecord) -> Summary:
-    """All metrics of the run.
+    """All metrics of the run; the hit fraction is that of the requests of which engines told what was cached.
 
     Args:
         log: its log.
@@ -210,9 +210,15 @@ def summary_of(log: Log, record: RunRecord) -> Summary:
     """
     header, footer = log.header, log.footer
     chosen = read_policy(header.policy)
-    wall_s = 0.0 if footer is None else footer.wall_s
+    wall_s = max((line.end_s or 0.0 for line in log.lines), default=0.0) if footer is None else footer.wall_s
     summary = summarise(record, chosen.rule.name, dict(chosen.values), len(header.instances), wall_s, header.mitigation)
-    return msgspec.structs.replace(summary, watch=None if footer is None else footer.watch)
+    told = [line for line in log.lines if line.cached_tokens is not None]
+    asked_tokens = sum(line.prompt_tokens for line in told)
+    return msgspec.structs.replace(
+        summary,
+        watch=None if footer is None else footer.watch,
+        hit_fraction=sum(line.cached_tokens or 0 for line in told) / asked_tokens if asked_tokens else None,
+    )
 
 
 def _sim(line: Line, request: Request, places: Mapping[str, int]) -> Sim:

@@ -4,6 +4,7 @@
     ├── BadInput         a value the caller gave is outside its domain (exit code 2)
     │   └── BadTrace     the same, in a line of a trace file
     └── EngineFailure    an engine broke while it ran (exit code 1)
+        └── JobRefused   an engine will not take this one request, and is none the worse
 
 An expected outcome (a request that cannot fit, a queue that is full) is a value, not an error; a broken invariant is
 an ``assert``. A message names what was wrong, where, what was expected and what to try.
@@ -106,6 +107,10 @@ def _is_huge(value: object) -> TypeGuard[int]:
 
 class EngineFailure(ArgprodError):
     """An engine stopped answering or broke its contract."""
+
+
+class JobRefused(EngineFailure):
+    """An engine will not take a request, say because it is too long; no fault of the engine's."""
 
 
 def unknown_name(field: str, value: str, known: Iterable[str]) -> BadInput:

@@ -27,6 +27,7 @@ class View:
     """
 
     __slots__ = (
+        "_divides",
         "_kv_tokens",
         "_wants_kv_use",
         "active_blocks",
@@ -57,6 +58,7 @@ class View:
             raise BadInput("kv_tokens", None, "the KV capacity of an instance, because the rule reads kv_used_fraction")
         if step_times is None and {"prefill_s_per_token", "decode_s_per_request"} & set(needs):
             raise BadInput("step_times", None, "engine times, because the rule reads them")
+        self._divides = "prefill_s_per_token" in needs
         self.ids: tuple[str, ...] = ()
         self.now_s = 0.0
         self.running: list[int] = []
@@ -88,14 +90,22 @@ class View:
         self.decode_s_per_request = [float(time.decode_s_per_request) for time in each]
 
     def check_times(self, name: str) -> None:
-        """Check that the engine times of an instance are known, if any are.
+        """Check that the engine times of an instance are known, if any are, and that the rule can read them.
 
         Raises:
-            BadInput: if they are given by id and this one is missing.
+            BadInput: if they are given by id and this one is missing, or if prefill takes no time and the rule measures
+                other times in it.
         """
         times = self.step_times
-        if times is not None and not isinstance(times, StepTime) and name not in times:
+        if times is None:
+            return
+        if not isinstance(times, StepTime) and name not in times:
             raise BadInput(f"step_times[{name!r}]", None, "a StepTime for every instance")
+        time = times if isinstance(times, StepTime) else times[name]
+        if self._divides and not time.prefill_s_per_token:
+            raise BadInput(
+                "step_times", time, "prefill_s_per_token > 0, because the rule reads it", "fit steps that have prefill"
+            )
 
     def refresh(self, counters: Accounting, slots: Slots, hit_tokens: list[int], now_s: float) -> None:
         """Bring every column up to date for one decision."""

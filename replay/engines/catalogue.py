@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from replay.engines.openai_http import HttpOptions, OpenAIEngine
+from replay.engines.openai_server import address
 from replay.engines.protocol import Engine
 from replay.engines.transformers_cb import Shape, TransformersEngine
 from scheduler.domains import Domain
@@ -131,7 +132,7 @@ def engines_of(choice: EngineChoice, count: int, urls: Sequence[str] = ()) -> li
         BadInput: for a number that cannot be, no server, or one that is named twice.
     """
     if choice.name == "http":
-        names = [url.split("://", 1)[-1].rstrip("/") for url in urls]
+        names = [address(url).split("://", 1)[1] for url in urls]
         if not urls or len(set(names)) < len(names):
             raise BadInput("--endpoint", list(urls), "the address of each server once", "http://127.0.0.1:8000")
         return [OpenAIEngine(name, url, choice.options) for name, url in zip(names, urls, strict=True)]

@@ -5,8 +5,9 @@ exact; a server that counts another prompt or another number of tokens than was 
 server does not tell when it admits a request or preempts one, nor how far a prefill is. Cached tokens it tells at the
 end, if it was started so (vLLM with ``--enable-prompt-tokens-details``, SGLang with ``--enable-cache-report``).
 
-Each job has a task of its own that reads as bytes come, so times are those of arrival however slow the reader of the
-events is. The time to the first token includes the way there, and a new connection where none is idle.
+Each job has a task of its own that reads as bytes come, so times are those at which the event loop saw them arrive,
+however slow the reader of the events is; what else runs in that loop can delay it. The time to the first token includes
+the way there, and a new connection where none is idle.
 """
 
 from __future__ import annotations
@@ -150,8 +151,7 @@ class OpenAIEngine:
             status, _ = await self._server.ask("POST", path)
             if status not in _ABSENT:
                 self._reset_path = path
-                if status >= 400:
-                    await self.reset_cache()
+                await self.reset_cache()  # that it answered does not say that it could
                 return
         if self.options.reset == "endpoint":
             raise EngineFailure(
@@ -239,8 +239,8 @@ class OpenAIEngine:
     async def reset_cache(self) -> None:
         """Empty the cache by the server's endpoint; nothing where :attr:`resets` is False.
 
-        vLLM answers well even if it could not, because a request still holds blocks. So it is asked once it says that
-        nothing runs there.
+        vLLM answers with 200 even if it could not, because a request still holds blocks; newer ones then say
+        ``{"success": false}``. So it is asked once it says that nothing runs there, and again if it says so.
         """
         if self._jobs:
             raise EngineFailure(f"{self.name} has open jobs, so its cache cannot be reset")
@@ -252,10 +252,11 @@ class OpenAIEngine:
             load = await self.gauges()
             if not load.running and not load.waiting:
                 status, body = await self._server.ask("POST", self._reset_path)
-                if status < 400:
+                refused = _refused(body)
+                if status < 400 and not refused:
                     return
                 fault = f"{self._reset_path} answered {status}: {said(body)}"
-                busy = status in _BUSY
+                busy = status in _BUSY or refused
             else:
                 fault, busy = f"{load.running} requests run and {load.waiting} wait there, none of them ours", True
             if not busy or loop.time() + POLL_S > deadline:
@@ -270,3 +271,17 @@ class OpenAIEngine:
         if jobs:
             await asyncio.wait(jobs)
         await self._server.close()
+
+
+def _refused(body: bytes) -> bool:
+    """Whether an answer says that what was asked for was not done.
+
+    Example:
+        >>> _refused(b'{"success": false}'), _refused(b'{"success": true}'), _refused(b"")
+        (True, False, False)
+    """
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return isinstance(found, dict) and found.get("success") is False

@@ -19,10 +19,11 @@ _WAITING = ("vllm:num_requests_waiting", "sglang:num_queue_reqs")
 _KV_USED = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage")
 _QUERIES = ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total", "sglang:prompt_tokens_total")
 _HITS = ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total", "sglang:cached_tokens_total")
-#: Of the cache's configuration: the series, and its labels for tokens in a block and for blocks.
+#: Of the cache's configuration: the series, its labels for tokens in a block and for blocks, and how many of these hold
+#: nothing: vLLM keeps its first block empty (``null_block`` in its ``v1/core/block_pool.py``).
 _SHAPES = (
-    ("vllm:cache_config_info", "block_size", "num_gpu_blocks"),
-    ("sglang:cache_config_info", "page_size", "num_pages"),
+    ("vllm:cache_config_info", "block_size", "num_gpu_blocks", 1),
+    ("sglang:cache_config_info", "page_size", "num_pages", 0),
 )
 _RANKS = ("tp_rank", "pp_rank", "moe_ep_rank")
 
@@ -89,10 +90,13 @@ def read_cache_shape(text: str) -> CacheShape:
         CacheShape(block_tokens=32, kv_blocks=None)
     """
     series = _series(text)
-    for name, size, count in _SHAPES:
+    for name, size, count, empty in _SHAPES:
         if name in series:
             labels = [found for found, _ in series[name]]
-            return CacheShape(block_tokens=_least(labels, size), kv_blocks=_least(labels, count))
+            blocks = _least(labels, count)
+            return CacheShape(
+                block_tokens=_least(labels, size), kv_blocks=None if blocks is None else max(1, blocks - empty)
+            )
     return CacheShape()
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from replay.engines.openai_stream import said
-from scheduler.errors import BadInput, EngineFailure
+from scheduler.errors import BadInput, EngineFailure, JobRefused
 
 if TYPE_CHECKING:
     import httpx
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 IDLE_S = 2.0
 #: How much of a body that should not be there is read for its message [byte].
 BODY_BYTES_READ = 65_536
+#: What a server answers that works, but will not do what this one request asks for.
+_REFUSALS = (400, 413, 422)
 
 
 class Server:
     """One server.
 
     Requests never wait for each other here: there are as many connections as requests. Proxies that the environment
-    names are left out.
+    names are left out. If the environment has an OPENAI_API_KEY, it is sent; it stands in no log and no message.
 
     Args:
         name: of the engine, for messages.
@@ -45,7 +47,7 @@ class Server:
     """
 
     def __init__(self, name: str, url: str, *, connect_s: float, ask_s: float) -> None:
-        self.name, self.url = name, _address(url)
+        self.name, self.url = name, address(url)
         self.connect_s, self.ask_s = connect_s, ask_s
         self._client: httpx.AsyncClient | None = None
         self._closed = False
@@ -70,7 +72,7 @@ class Server:
         trusted = ssl.create_default_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
             self._client = httpx.AsyncClient(
-                base_url=self.url, timeout=wait, limits=limits, trust_env=False, verify=trusted
+                base_url=self.url, headers=_key(), timeout=wait, limits=limits, trust_env=False, verify=trusted
             )
         except (httpx.InvalidURL, ValueError) as fault:
             raise BadInput("url", self.url, f"http://HOST:PORT ({fault})") from None
@@ -144,6 +146,8 @@ class Server:
                 body += piece
                 if len(body) > BODY_BYTES_READ:
                     break
+        if status in _REFUSALS:
+            raise JobRefused(f"{self.name} answered {status} to {path}: {said(body)}")
         if status >= 400:
             raise EngineFailure(f"{self.name} answered {status} to {path}: {said(body)}")
         raise EngineFailure(f"{self.name} answered {status} with {found} to {path}, not 200 with {kind}: {said(body)}")
@@ -190,11 +194,17 @@ async def drain(pieces: AsyncGenerator[bytes, None], wait_s: float) -> None:
             pass
 
 
-def _address(url: str) -> str:
+def _key() -> dict[str, str]:
+    """What says who we are, to servers that ask."""
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
+def address(url: str) -> str:
     """The address of a server, without what is the same for all.
 
     Example:
-        >>> _address("http://127.0.0.1:8000/v1/")
+        >>> address("http://127.0.0.1:8000/v1/")
         'http://127.0.0.1:8000'
     """
     try:

@@ -13,6 +13,7 @@ whether the wraps still hold.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
@@ -26,6 +27,8 @@ from scheduler.domains import Domain
 from scheduler.errors import BadInput, EngineFailure
 
 _COUNT = Domain(1, 2**20, integer=True, unit="1")
+#: Two engines that start at once must not import the libraries at once, nor draw weights from one generator.
+_IMPORTING = threading.Lock()
 #: How long an engine may take to be ready, and to stop [s].
 READY_S, STOP_S = 120.0, 30.0
 
@@ -176,19 +179,20 @@ class TransformersEngine:
                 last_s = times[-1] + self._offset_s if times else 0.0
                 queue.put_nowait(Finished(at_s=last_s, output_tokens=len(output.generated_tokens)))
 
-        self._manager.register_result_handler(name, heard)
-        taken = self._manager.add_request(
-            list(job.prompt_ids),
-            request_id=name,
-            max_new_tokens=wanted,
-            streaming=True,
-            record_timestamps=True,
-            eos_token_id=-1,  # never: exactly so many tokens
-        )
-        if taken is None:
-            raise EngineFailure(f"{self.name} takes no requests: {self._fault() or 'it has stopped'}")
         ended = False
         try:
+            self._manager.register_result_handler(name, heard)
+            taken = self._manager.add_request(
+                list(job.prompt_ids),
+                request_id=name,
+                max_new_tokens=wanted,
+                streaming=True,
+                record_timestamps=True,
+                eos_token_id=-1,  # never: exactly so many tokens
+            )
+            if taken is None:
+                ended = True
+                raise EngineFailure(f"{self.name} takes no requests: {self._fault() or 'it has stopped'}")
             while not ended:
                 event = await queue.get()
                 if isinstance(event, EngineFailure):
@@ -234,9 +238,10 @@ def _forgetting(manager: Any, scheduler: Any) -> Callable[[], list[Any]]:
 
 
 def _model(shape: Shape) -> Any:
-    """The model with random weights."""
-    import torch
-    from transformers import AutoModelForCausalLM, Qwen2Config
+    """The model with random weights, drawn where it will compute."""
+    with _IMPORTING:
+        import torch
+        from transformers import AutoModelForCausalLM, Qwen2Config
 
     config = Qwen2Config(
         vocab_size=shape.vocabulary,
@@ -247,9 +252,13 @@ def _model(shape: Shape) -> Any:
         num_key_value_heads=shape.kv_heads,
         max_position_embeddings=shape.context,
     )
-    torch.manual_seed(shape.seed)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=getattr(torch, shape.dtype))
-    return model.to(shape.device).eval()
+    with _IMPORTING, torch.device(shape.device):  # the seed and the default device are the whole process's
+        torch.manual_seed(shape.seed)
+        # Plain sdpa would become flash attention where that is installed, which batches in another way.
+        model = AutoModelForCausalLM.from_config(
+            config, attn_implementation="paged|sdpa", dtype=getattr(torch, shape.dtype)
+        )
+    return model.eval()
 
 
 def _manager(model: Any, shape: Shape) -> Any:

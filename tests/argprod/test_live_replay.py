@@ -90,7 +90,7 @@ def test_without_a_log_nothing_is_left_and_what_is_shown_fits_a_terminal(tmp_pat
 @pytest.mark.parametrize(
     ("act", "reason"),
     [
-        ("hangs", "said nothing of it for 2 s"),
+        ("hangs", "said nothing of it for 5 s"),
         ("crashes", "broke off"),
         ("truncates", "stop"),
         ("refuses", "the GPU is on fire"),
@@ -107,7 +107,7 @@ def test_a_server_that_misbehaves_costs_its_requests_and_the_exit_code_tells(
             "-p",
             "round_robin",
             "--patience-s",
-            "2" if act == "hangs" else "60",
+            "5" if act == "hangs" else "60",
             "--warm-up",
             "0",
             "--json",
@@ -142,6 +142,35 @@ def test_a_server_that_dies_is_given_up_and_the_others_get_the_rest(tmp_path: Pa
     assert f"{bad} failed too often in a row and got no more requests" in done.stdout
 
 
+def test_a_plan_that_a_dead_server_ends_shows_what_was_learned(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    with servers((), ("works", "works", "dies"), ()) as mocks:
+        bad = mocks[1].url.removeprefix("http://")
+        words = ("-p", "lmetric", "-p", "random", "--warm-up", "0", "--json", str(out), "--open-loop")
+        done = replay(mocks, *words, requests=40)
+    assert done.returncode == 1
+    assert bad in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "ended early: 1 of 2 runs are complete" in done.stdout
+    assert [run["policy"] for run in result(out)["runs"]] == ["lmetric"]
+    assert result(out)["policies"][0]["finished"] > 0
+
+
+def test_a_server_that_hangs_in_the_warm_up_ends_the_plan() -> None:
+    with servers(("hangs",)) as mocks:
+        done = replay(mocks, "-p", "lmetric", "--patience-s", "0.5")
+    assert done.returncode == 1
+    assert "said nothing of a request of the warm-up for 0.5 s" in done.stderr
+
+
+def test_a_log_of_other_settings_is_not_taken_up(tmp_path: Path) -> None:
+    with servers(()) as mocks:
+        words = ("-p", "lmetric", "--warm-up", "0", "--log", str(tmp_path), "--open-loop")
+        for more, runs in ((), 1), ((), 1), (("--limit", "20"), 2), (("--rate-scale", "2", "--limit", "20"), 3):
+            assert replay(mocks, *words, *more, requests=20).returncode == 0
+            assert mocks[0].finished == 20 * runs
+
+
 def test_a_slow_server_is_waited_for() -> None:
     with servers((), (), rest="slow") as mocks:
         done = replay(mocks, "-p", "lmetric", "--patience-s", "10", requests=10)
@@ -172,7 +201,7 @@ def test_who_stops_it_keeps_what_was_learned(tmp_path: Path) -> None:
             told, faults = process.communicate(timeout=60)
         assert process.returncode == 130, faults
         assert "interrupted: 1 of 2 runs are complete" in told
-        assert "random (cut short)" in told
+        assert "random (cut short), repetition 0: in no table above" in told
         found = result(out)
         assert found["settings"]["interrupted"] is True
         assert [run["complete"] for run in found["runs"]] == [True, False]
@@ -197,6 +226,9 @@ def test_who_stops_it_keeps_what_was_learned(tmp_path: Path) -> None:
         (["--engine", "http", "--endpoint", "http://a", "--endpoint", "http://a/"], "once"),
         (["--engine", "http", "--endpoint", "http://a", "--instances", "2"], "expected 1, as there are --endpoint"),
         (["--engine", "http", "--endpoint", "http://a", "--kv-events", "x", "--kv-events", "y"], "one for each of 1"),
+        (["--engine", "http", "--endpoint", "http://a", "--kv-events", "here"], "--kv-events"),
+        (["--engine", "torch", "--kv-events", "tcp://127.0.0.1:1"], "engine torch has no servers"),
+        (["--engine", "http", "--endpoint", "http://a:1", "--endpoint", "http://a:1/v1"], "once"),
         (["--engine", "http:blocks=3", "--endpoint", "http://a"], "nearest: "),
         (["--engine", "http:reset=maybe", "--endpoint", "http://a"], "one of auto, endpoint, salt"),
         (["--engine", "http:model"], "param=value"),

@@ -7,10 +7,10 @@ acts, in the order in which they arrive; ``rest`` is done with all others.
         engine = OpenAIEngine("a", mock.url)
 
 Acts: ``works``; ``slow`` (20 ms a token), ``many`` (three tokens a chunk), ``no_usage``, ``bare`` (usage at the end
-alone), ``shreds`` (one byte a packet), ``bos`` (counts one prompt token more); at once ``refuses`` (500) and ``page``
-(200 with a web page); and, after half of the tokens, ``hangs``, ``crashes`` (the connection ends), ``dies`` (the whole
-server ends), ``cut`` (the stream ends well formed, without a word of its end), ``truncates`` (its finish_reason is
-``stop``), ``garbage`` (broken JSON), ``error`` (an error object). Several at once are joined by ``+``.
+alone), ``shreds`` (one byte a packet), ``bos`` (counts one prompt token more); at once ``refuses`` (500), ``too_long``
+(400) and ``page`` (200 with a web page); and, after half of the tokens, ``hangs``, ``crashes`` (the connection ends),
+``dies`` (the whole server ends), ``cut`` (the stream ends well formed, without a word of its end), ``truncates`` (its
+finish_reason is ``stop``), ``garbage`` (broken JSON), ``error`` (an error object). Several at once are joined by ``+``.
 
 Styles: ``vllm``; ``sglang`` (its names, its endpoints; cached tokens are left out where there are none); ``plain``
 (completions and models alone, no counts in between; events end with CR LF).
@@ -74,6 +74,7 @@ class MockOpenAI:
         self.block_tokens, self.kv_blocks, self.max_batch = block_tokens, kv_blocks, max_batch
         self.token_s, self.models, self.busy_resets = token_s, (model, *extra_models), busy_resets
         self.asked: list[dict[str, Any]] = []  # the completions asked for
+        self.keys: set[str] = set()  # what callers said who they are
         self.running = self.finished = self.aborted = self.resets = self.connections = 0
         self.queried_tokens = self.hit_tokens = 0
         self.faults: list[BaseException] = []
@@ -208,7 +209,7 @@ class MockOpenAI:
 
     def metrics(self) -> str:
         """Gauges, in the names of its style, with what else stands in such a text."""
-        blocks = {"block_size": self.block_tokens, "num_gpu_blocks": self.kv_blocks, "note": 'a } b, "c"'}
+        blocks = {"block_size": self.block_tokens, "num_gpu_blocks": self.kv_blocks + 1, "note": 'a } b, "c"'}
         if self.style == "sglang":
             own = 'engine_type="unified",model_name="mock",tp_rank="0"'
             found = {
@@ -311,10 +312,15 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         if len(body) < length:
             raise Gone
+        mock.keys.add(self.headers.get("Authorization") or "")
         if self.path == "/v1/completions":
             self._completion(json.loads(body))
         elif self.path == {"vllm": "/reset_prefix_cache", "sglang": "/flush_cache"}.get(mock.style):
-            self._answer(*((200, "") if mock.reset() else (400, "requests run or wait")), "text/plain")
+            done = mock.reset()
+            if mock.style == "vllm":  # whose status is 200 whatever came of it
+                self._answer(200, {"success": done})
+            else:
+                self._answer(*((200, "") if done else (400, "requests run or wait")), "text/plain")
         else:
             self._answer(404, {"detail": "Not Found"})
 
@@ -326,6 +332,8 @@ class _Handler(BaseHTTPRequestHandler):
         act, number = mock.next_act(asked)
         if "refuses" in act:
             self._answer(500, {"error": {"message": "the GPU is on fire", "type": "InternalServerError", "code": 500}})
+        elif "too_long" in act:
+            self._answer(400, {"error": {"message": "longer than the maximum model length", "code": 400}})
         elif "page" in act:
             self._answer(200, "<html>welcome</html>", "text/html")
         else:

@@ -198,9 +198,9 @@ def test_one_name_for_two_blocks_stands_for_the_first() -> None:
 def test_more_blocks_than_an_engine_can_have_push_out_the_oldest() -> None:
     view = View(blocks_max=4)
     for first in range(3):
-        view.hear(stored((first, 1)))
+        view.hear(stored((first, 1)), stored((first,)))
     assert [view.sees((first, 1)) for first in range(3)] == [0, 2, 2]
-    assert (len(view.blocks), view.blocks.counts.dropped) == (4, 2)
+    assert (len(view.blocks), view.blocks.counts.dropped, len(view.blocks._copies)) == (4, 2, 2)
 
 
 def test_a_cache_emptied_from_here_is_empty_for_the_router() -> None:

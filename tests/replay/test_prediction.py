@@ -33,6 +33,8 @@ def test_a_difference_is_on_its_way_only_if_somebody_before_it_had_no_first_toke
     for before, cause in (
         (line(1, 0, 0, token_s=[2.5]), ON_ITS_WAY),
         (line(1, 0, 0, token_s=[]), ON_ITS_WAY),
+        (line(1, 0, 0, token_s=[], end="failed", end_s=2.5), ON_ITS_WAY),
+        (line(1, 0, 0, token_s=[], end="failed", end_s=1.5), UNKNOWN),
         (line(1, 0, 0, token_s=[1.9]), UNKNOWN),
         (line(1, 0, 0, token_s=[2.5], instance="b"), UNKNOWN),
         (line(3, 0, 0, token_s=[3.5]), UNKNOWN),

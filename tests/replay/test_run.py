@@ -22,7 +22,7 @@ from replay.sim.run import simulate
 from scheduler import BadInput, Request, Router, RouterConfig, policy
 from scheduler.accounting import Level
 from scheduler.cost import StepTime
-from scheduler.errors import EngineFailure
+from scheduler.errors import EngineFailure, JobRefused
 from scheduler.state import End
 
 BLOCK = 16
@@ -163,6 +163,8 @@ class Fake:
         self.seen += 1
         loop, wanted = asyncio.get_running_loop(), job.request.output_tokens
         try:
+            if act == "refuses":
+                raise JobRefused(f"{self.name} will not take it")
             if act == "breaks":
                 raise EngineFailure(f"{self.name} broke")
             for _ in range(wanted // 2 if act in ("truncates", "stops", "hangs") else wanted):
@@ -224,6 +226,37 @@ def test_an_engine_is_given_up_after_so_many_failures_in_a_row(allowed: int, end
     assert live.gone == ({} if at < 0 else {"0": "0 broke"})
     assert sum(line.end == "failed" for line in live.lines) == runs[: engines[0].seen].count("x")
     assert (len(live.lines), router.booked) == (len(requests), 0)
+
+
+def test_what_an_engine_will_not_take_is_rejected_and_held_against_nobody() -> None:
+    requests = [request(number, 1.0 * number) for number in range(12)]
+    live, router = replayed(requests, [Fake("0", "refuses"), Fake("1", "works")], rule="round_robin")
+    assert [(line.end, line.reason) for line in live.lines] == [
+        ("rejected", "0 will not take it"), ("finished", ""),
+    ] * 6  # fmt: skip
+    assert (live.gone, router.booked) == ({}, 0)
+
+
+def test_what_nobody_foresaw_ends_the_run_at_once() -> None:
+    class Full(Exception):
+        """The disk is full."""
+
+    def sink(line: Line) -> None:
+        told.append(line)
+        raise Full
+
+    told: list[Line] = []
+    requests = [request(number, 100.0 * number) for number in range(9)]
+    engines = [SimulatedEngine(str(place), spec) for place, spec in enumerate(cluster(2).specs(BLOCK))]
+    runner = Runner(engines, Router(["0", "1"], "lmetric"), requests, line_sink=sink)
+
+    async def main() -> float:
+        with pytest.raises(Full):
+            await runner.run()
+        return asyncio.get_running_loop().time()
+
+    assert run_virtually(main()) < 100.0
+    assert told[0].id == 0
 
 
 def test_when_no_instance_is_left_requests_say_so() -> None:

@@ -71,10 +71,15 @@ def processes(notes: Path) -> list[int]:
 
 
 def runs(process: int) -> bool:
+    """Whether it is there, and not merely waiting for somebody to ask how it ended."""
     try:
-        return "Z" not in Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+        os.kill(process, 0)
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+    except ProcessLookupError:
         return False
+    except FileNotFoundError:
+        return not Path("/proc/self").exists()
+    return state.rpartition(")")[2].split()[0] != "Z"
 
 
 def until(reached: Callable[[], bool]) -> None:

@@ -291,6 +291,7 @@ def test_a_memory_survives_what_changes_no_position() -> None:
         ({"policy": "mooncake_min_ttft"}, "step_times"),
         ({"policy": "vllm_v1_2026"}, "kv_tokens"),
         ({"step_times": {"a": LINE}}, r"step_times\['b'\]"),
+        ({"policy": "marginal_delay_offset", "step_times": StepTime(0.01, 0.0, 1e-3, 0.0)}, "prefill_s_per_token > 0"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(asked: dict[str, Any], told: str) -> None:
