@@ -122,6 +122,7 @@ def test_what_the_steps_cannot_tell_is_said(call: Call, tmp_path: Path) -> None:
     assert "a KV token read: 0, because no step had any" in done.stdout
 
 
+@pytest.mark.slow
 def test_an_engine_is_measured_and_its_steps_are_kept(call: Call, tmp_path: Path) -> None:
     out, steps = tmp_path / "calibration.json", tmp_path / "steps.jsonl"
     words = ("--engine", ENGINE, "--minutes", "0.02", "--out", str(out), "--save-steps", str(steps))
@@ -138,6 +139,7 @@ def test_an_engine_is_measured_and_its_steps_are_kept(call: Call, tmp_path: Path
     assert (tmp_path / "again.json").read_bytes() == out.read_bytes()
 
 
+@pytest.mark.slow
 def test_stopped_by_the_user_it_keeps_what_was_measured(tmp_path: Path) -> None:
     out, steps = tmp_path / "calibration.json", tmp_path / "steps.jsonl"
     words = ("--engine", ENGINE, "--minutes", "5", "--out", str(out), "--save-steps", str(steps))

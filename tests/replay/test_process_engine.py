@@ -244,6 +244,7 @@ def test_what_is_aborted_is_aborted_in_the_child_too_and_what_breaks_says_so() -
     with_engines([hangs, breaks, stops], body)
 
 
+@pytest.mark.slow
 def test_a_child_that_does_not_begin_says_why_and_leaves_nothing() -> None:
     fits = functools.partial(Odd, "hangs", 7)
     engines = {
@@ -267,6 +268,7 @@ def test_a_child_that_does_not_begin_says_why_and_leaves_nothing() -> None:
             raise fault
 
 
+@pytest.mark.slow
 def test_a_child_that_does_not_end_is_killed_and_one_that_crashes_tells_its_exit_code(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
