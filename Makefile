@@ -23,7 +23,7 @@ help:
 	@echo "make demo       replay generated workloads under six rules, write a report"
 	@echo "make test       the tests, without the slow ones; ARGPROD_TRACES=FOLDER adds those on public traces"
 	@echo "make test-slow  the slow tests"
-	@echo "make test-engines  the tests on real engines, in an environment of their own (1.5 GB)"
+	@echo "make test-engines  the tests on real engines, in an environment of their own (1.7 GB)"
 	@echo "make test-vllm  the tests on three vLLM servers on this machine's CPU, in an environment of their own (2.7 GB)"
 	@echo "make check      format, lint, types, layers, public names, derivations and proofs"
 	@echo "make claims     the evidence of every claim: derivations, proofs, property tests"

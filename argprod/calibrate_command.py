@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -26,10 +25,8 @@ from replay.calibration.plan import Reach
 from replay.calibration.rounds import Round
 from replay.calibration.step_log import EngineFacts, Header, StepLog, StepLogWriter, read_step_log
 from replay.calibration.sweep import StepList, measure
-from replay.engines.catalogue import EngineChoice, read_engine
-from replay.engines.process import ProcessEngine
+from replay.engines.catalogue import EngineChoice, read_engine, torch_engine
 from replay.engines.protocol import Engine
-from replay.engines.transformers_cb import TransformersEngine
 from scheduler.domains import Domain
 from scheduler.errors import BadInput, EngineFailure
 
@@ -122,15 +119,7 @@ def engine_of(choice: EngineChoice, told: StepList) -> Engine:
     """
     if choice.name != "torch":
         raise BadInput("--engine", choice.name, "an engine that tells its steps: torch")
-    if choice.processes:
-        return ProcessEngine(
-            "0",
-            functools.partial(TransformersEngine, "0", choice.options),
-            block_tokens=choice.options.block_tokens,
-            kv_blocks=choice.options.kv_blocks,
-            step_sink=told,
-        )
-    return TransformersEngine("0", choice.options, told)
+    return torch_engine("0", choice.options, processes=choice.processes, step_sink=told)
 
 
 def _measured(

@@ -72,17 +72,19 @@ def live_and_show(
     for _, run in part if whole else ():
         console.print(escape(cut_told(run)), soft_wrap=True)
     settings = {**_settings(chosen, plan, live, session.block_tokens), "interrupted": interrupted}
-    if report is not None and told:
-        _report(report, whole or part, live, plan, requests, info, settings, heard)
-        console.print(f"report: {escape(str(report))}", soft_wrap=True)
-    if json_out is not None and told:
-        result = LiveResult(
-            trace=opt.trace_facts_of(info, requests),
-            settings=settings,
-            policies=[run.summary for run, _ in told],
-            runs=[run for _, run in told],
-        )
-        write_json(json_out, result)
+    try:
+        if report is not None and told:
+            _report(report, whole or part, live, plan, requests, info, settings, heard)
+            console.print(f"report: {escape(str(report))}", soft_wrap=True)
+    finally:  # a report that cannot be written costs nothing else
+        if json_out is not None and told:
+            result = LiveResult(
+                trace=opt.trace_facts_of(info, requests),
+                settings=settings,
+                policies=[run.summary for run, _ in told],
+                runs=[run for _, run in told],
+            )
+            write_json(json_out, result)
     if interrupted:
         console.print(f"interrupted: {len(session.logs)} of {runs} runs are complete")
         raise typer.Exit(130)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import functools
 import itertools
 import statistics
 import sys
@@ -27,10 +26,10 @@ from scipy import stats
 
 from benchmarks.measure import machine, save, shown, spread
 from replay.calibration.fit import error_of, fit_step_time
-from replay.engines.process import ProcessEngine
+from replay.engines.catalogue import torch_engine
 from replay.engines.prompts import Prompts
 from replay.engines.steps import StepRecord
-from replay.engines.transformers_cb import Shape, TransformersEngine
+from replay.engines.transformers_cb import Shape
 from replay.live_plan import LivePlan, Turn, run_plan
 from replay.live_result import told_of
 from replay.metrics import Summary, summarise
@@ -74,13 +73,7 @@ class Bench:
     def __init__(self) -> None:
         self.steps: list[StepRecord] = []
         self.engines = [
-            ProcessEngine(
-                str(place),
-                functools.partial(TransformersEngine, str(place), SHAPE),
-                block_tokens=SHAPE.block_tokens,
-                kv_blocks=SHAPE.kv_blocks,
-                step_sink=lambda _, step: self.steps.append(step),
-            )
+            torch_engine(str(place), SHAPE, processes=True, step_sink=lambda _, step: self.steps.append(step))
             for place in range(INSTANCES)
         ]
 
@@ -151,7 +144,7 @@ def value_of(summary: Summary, metric: str) -> float:
 def compared(real: dict[str, list[Summary]], sim: dict[str, list[Summary]]) -> dict[str, Any]:
     """Each metric of each rule: measured, simulated, and how far the medians of the runs are apart.
 
-    Medians, because what else a machine does now and then spoils single runs.
+    Medians, because what else a machine does now and then spoils single runs; the spread of the runs stands beside.
     """
     rows: dict[str, Any] = {}
     for rule in RULES:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.gpu_checkpoint import CutShort
-from replay.engines.transformers_cb import Shape
+from replay.engines.transformers_cb import Shape, manager_of, model_of
 
 PROMPTS, PREFIXES, OUTPUT_TOKENS = 24, 6, 32
 #: Tokens of the shared prefixes, and behind them, at least and at most [token].
@@ -37,9 +37,9 @@ class Comparison:
         self.shape, self._rng = shape, random.Random(seed)
         self._logits: list[Any] = []
         self._found: dict[str, int] = {}
-        self._model = _model(shape)
+        self._model = model_of(shape)
         self._hook = self._model.lm_head.register_forward_hook(self._seen)
-        self._managers = {sharing: _manager(self._model, shape, sharing) for sharing in (False, True)}
+        self._managers = {sharing: manager_of(self._model, shape, sharing=sharing) for sharing in (False, True)}
         for manager in self._managers.values():
             manager.start()
 
@@ -157,43 +157,6 @@ def told_of(rows: list[dict[str, Any]], shape: Shape) -> dict[str, Any]:
         "cached_share": sum(row["cached_tokens"] for row in rows) / sum(row["prompt_tokens"] for row in rows),
         "rows": rows,
     }
-
-
-def _model(shape: Shape) -> Any:
-    """The model, made where it will live: to draw billions of weights on a CPU would take minutes."""
-    import torch
-    from transformers import AutoModelForCausalLM, Qwen2Config
-
-    config = Qwen2Config(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.intermediate,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        max_position_embeddings=shape.context,
-    )
-    torch.manual_seed(shape.seed)
-    with torch.device(shape.device):
-        model = AutoModelForCausalLM.from_config(
-            config, attn_implementation="paged|sdpa", dtype=getattr(torch, shape.dtype)
-        )
-    return model.eval()
-
-
-def _manager(model: Any, shape: Shape, sharing: bool) -> Any:
-    from transformers import ContinuousBatchingConfig, GenerationConfig
-
-    return model.init_continuous_batching(
-        generation_config=GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0),
-        continuous_batching_config=ContinuousBatchingConfig(
-            block_size=shape.block_tokens,
-            num_blocks=shape.kv_blocks,
-            max_batch_tokens=shape.batch_tokens,
-            max_requests_per_batch=shape.max_batch,
-            allow_block_sharing=sharing,
-        ),
-    )
 
 
 def _forget(device: str) -> None:

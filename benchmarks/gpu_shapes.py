@@ -6,16 +6,15 @@ Shapes are those of the published Qwen2 configurations; weights are random, and 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 from msgspec.structs import replace
 
 from replay.calibration.plan import Reach
-from replay.engines.process import ProcessEngine
+from replay.engines.catalogue import torch_engine
 from replay.engines.protocol import Engine
 from replay.engines.steps import StepSink
-from replay.engines.transformers_cb import Shape, TransformersEngine
+from replay.engines.transformers_cb import Shape
 from scheduler.errors import BadInput, unknown_name
 
 #: Longest sequence, and requests in a batch: ``sdpa`` attends to all tokens of a batch, so both are kept small.
@@ -84,16 +83,7 @@ def engines_of(shape: Shape, sinks: Sequence[StepSink], processes: bool, ready_s
         processes: whether each has a process of its own.
         ready_s: how long one may take to be ready [s].
     """
-    if not processes:
-        return [TransformersEngine(str(place), shape, step_sink=sink) for place, sink in enumerate(sinks)]
     return [
-        ProcessEngine(
-            str(place),
-            functools.partial(TransformersEngine, str(place), shape),
-            block_tokens=shape.block_tokens,
-            kv_blocks=shape.kv_blocks,
-            step_sink=sink,
-            ready_s=ready_s,
-        )
+        torch_engine(str(place), shape, processes=processes, step_sink=sink, ready_s=ready_s)
         for place, sink in enumerate(sinks)
     ]

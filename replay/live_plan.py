@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -23,10 +24,10 @@ from replay.engines.prompts import Prompts
 from replay.engines.protocol import Engine, Finished, Job
 from replay.experiment import label_of
 from replay.live_record import Line
-from replay.run import Pace, Runner
+from replay.run import Pace, Runner, capacity_tokens
 from replay.run_log import Header, Log, LogWriter, read_log
 from scheduler.domains import Domain
-from scheduler.errors import BadInput, EngineFailure
+from scheduler.errors import BadInput, EngineFailure, JobRefused
 from scheduler.mitigation import read_mode
 from scheduler.policies.catalogue import policy as read_policy
 from scheduler.router import Router
@@ -237,18 +238,24 @@ async def _emptied(engines: Sequence[Engine], prompts: Prompts | None) -> Prompt
 async def _warm_up(
     plan: LivePlan, engines: Sequence[Engine], requests: Sequence[Request], prompts: Prompts | None
 ) -> None:
-    """A few requests on every engine, so that what happens once is over."""
+    """A few requests that fit on every engine, so that what happens once is over; one may refuse them."""
+    most = capacity_tokens(engines)
+    fitting = (one for one in requests if most is None or one.prompt_tokens + one.output_tokens <= most)
+    chosen = list(itertools.islice(fitting, plan.warm_up))
     for engine in engines:
-        for request in requests[: plan.warm_up]:
+        for request in chosen:
             job = Job(request=request, prompt_ids=() if prompts is None else prompts.ids(request))
             last = None
             async with contextlib.aclosing(engine.submit(job)) as stream:
                 try:
-                    while not isinstance(last, Finished):
+                    while True:
                         last = await asyncio.wait_for(anext(stream), plan.pace.patience_s)
                 except TimeoutError:
                     raise EngineFailure(
                         f"{engine.name} said nothing of a request of the warm-up for {plan.pace.patience_s:g} s"
                     ) from None
+                except JobRefused:
+                    continue
                 except StopAsyncIteration:
-                    raise EngineFailure(f"{engine.name} did not finish a request of the warm-up") from None
+                    if not isinstance(last, Finished):
+                        raise EngineFailure(f"{engine.name} did not finish a request of the warm-up") from None

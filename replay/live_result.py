@@ -32,8 +32,8 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def blames_an_engine(self) -> bool:
-        """Whether an engine failed it: not who was cut off, too long for all, or followed a reply that never came."""
-        return self.end == End.FAILED.value and self.instance is not None and self.reason != CUT_OFF
+        """Whether an engine lost it, refused ones too: not who was cut off, too long for all, or was never sent."""
+        return self.instance is not None and self.reason != CUT_OFF
 
 
 class LiveRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +92,7 @@ def told_of(log: Log, requests: Mapping[int, Request], block_tokens: int) -> tup
         repeat=log.header.repeat,
         complete=log.footer is not None,
         client_lag=client_lag(log.lines),
-        prediction=prediction(log.lines, block_tokens),
+        prediction=prediction(log.lines, block_tokens, requests),
         gone={} if log.footer is None else log.footer.gone,
         lost=lost,
     )

@@ -6,14 +6,17 @@ computes the last token again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from replay.live_record import Line
+from scheduler.state import Request
 
-#: A request before it on the same instance was open and had no first token yet when this one was sent: what it brings
-#: was on its way into the cache, and came too late, or sooner than the router could know.
+#: Another request was on its way to a first token on the same instance at the same time, and both begin with the tokens
+#: of which the prediction was wrong: which of the two the engine would take first, and what it would have cached by
+#: then, nobody could know.
 ON_ITS_WAY = "on its way"
 UNKNOWN = "unknown"
 
@@ -53,16 +56,17 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
         return self.equal / self.told if self.told else None
 
 
-def prediction(lines: Sequence[Line], block_tokens: int) -> Prediction:
+def prediction(lines: Sequence[Line], block_tokens: int, requests: Mapping[int, Request]) -> Prediction:
     """Compare what was predicted with what engines say.
 
     Args:
         lines: of one run.
         block_tokens: tokens in a block of the engines [token].
+        requests: those of the trace, by id: their keys say what they share.
 
     Example:
         >>> line = Line(id=1, instance="a", end="finished", prompt_tokens=32, predicted_tokens=32, cached_tokens=31)
-        >>> prediction([line], 16).share
+        >>> prediction([line], 16, {}).share
         1.0
     """
     told = [line for line in lines if line.end == "finished" and line.cached_tokens is not None]
@@ -72,7 +76,7 @@ def prediction(lines: Sequence[Line], block_tokens: int) -> Prediction:
             instance=line.instance or "",
             predicted_tokens=line.predicted_tokens,
             cached_tokens=line.cached_tokens or 0,
-            cause=_cause(line, lines),
+            cause=_cause(line, lines, requests),
         )
         for line in told
         if not _equal(line, block_tokens)
@@ -87,15 +91,32 @@ def _equal(line: Line, block_tokens: int) -> bool:
     return min(line.cached_tokens // block_tokens, most) == min(line.predicted_tokens // block_tokens, most)
 
 
-def _cause(line: Line, lines: Sequence[Line]) -> str:
-    sent_s = line.sent_s or 0.0
-    before = (
-        other
-        for other in lines
-        if other.instance == line.instance and other.sent_s is not None and other.sent_s <= sent_s and other is not line
-    )
-    late = any(
-        (not other.token_s or other.token_s[0] >= sent_s) and (other.end_s is None or other.end_s > sent_s)
-        for other in before
-    )
-    return ON_ITS_WAY if late else UNKNOWN
+def _cause(line: Line, lines: Sequence[Line], requests: Mapping[int, Request]) -> str:
+    wrong_from = min(line.cached_tokens or 0, line.predicted_tokens)
+    began_s, until_s = _prefill(line)
+    rivals = (other for other in lines if other is not line and other.instance == line.instance)
+    for other in rivals:
+        other_began_s, other_until_s = _prefill(other)
+        at_once = other_began_s <= until_s and began_s <= other_until_s
+        if at_once and _shared_tokens(requests[line.id], requests[other.id]) > wrong_from:
+            return ON_ITS_WAY
+    return UNKNOWN
+
+
+def _prefill(line: Line) -> tuple[float, float]:
+    """From when to when a request was sent and had no first token; never, if it was not sent [s]."""
+    if line.sent_s is None:
+        return math.inf, -math.inf
+    if line.token_s:
+        return line.sent_s, line.token_s[0]
+    return line.sent_s, math.inf if line.end_s is None else line.end_s
+
+
+def _shared_tokens(one: Request, other: Request) -> int:
+    """Tokens that two prompts begin with alike [token]."""
+    blocks = 0
+    for a, b in zip(one.block_keys, other.block_keys, strict=False):
+        if a != b:
+            break
+        blocks += 1
+    return min(blocks * one.block_tokens, one.prompt_tokens, other.prompt_tokens)

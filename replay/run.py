@@ -64,6 +64,12 @@ class Pace:
             TIME_DOMAIN.check("until_s", self.until_s)
 
 
+def capacity_tokens(engines: Sequence[Engine]) -> int | None:
+    """Tokens that fit the KV cache of every instance; None if no engine tells [token]."""
+    held = [engine.kv_blocks * engine.block_tokens for engine in engines if engine.kv_blocks is not None]
+    return min(held, default=None)
+
+
 class Runner:
     """One run.
 
@@ -99,8 +105,7 @@ class Runner:
         self._inflight = [0] * len(self.engines)
         self._failures = [0] * len(self.engines)  # since the last request that ended well
         self._gone: dict[str, str] = {}
-        held = [engine.kv_blocks * engine.block_tokens for engine in engines if engine.kv_blocks is not None]
-        self._capacity_tokens = min(held, default=None)
+        self._capacity_tokens = capacity_tokens(engines)
         self._ends: dict[int, asyncio.Future[float | None]] = {}
         self._began_s = 0.0
         self._rows = [self._row(request) for request in requests]

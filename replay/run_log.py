@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import msgspec
 
+from replay.json_lines import read_lines, write_lines
 from replay.live_record import Line, LiveRecord
 from replay.metrics import Summary, Watch, summarise, watch_of
 from replay.sim.noticed import Noticed
@@ -97,8 +98,7 @@ class LogWriter:
         self._write(footer)
 
     def _write(self, entry: Any) -> None:
-        self._file.write(msgspec.json.encode(entry) + b"\n")
-        self._file.flush()
+        write_lines(self._file, (entry,))
 
 
 class Log(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,23 +124,18 @@ def read_log(path: Path) -> Log:
     header: Header | None = None
     lines: list[Line] = []
     footer: Footer | None = None
-    rows = path.read_bytes().split(b"\n")
-    for number, row in enumerate(rows, 1):
-        if not row.strip():
-            continue
-        try:
-            if header is None:
-                header = msgspec.json.decode(row, type=Header)
-            elif row.startswith(b'{"what":"end"'):
-                footer = msgspec.json.decode(row, type=Footer)
-            else:
-                lines.append(msgspec.json.decode(row, type=Line))
-        except msgspec.MsgspecError as fault:
-            if number == len(rows) and header is not None:  # no newline behind it: it was being written
-                break
-            raise BadTrace(str(path), number, "", row[:80].decode("utf-8", "replace"), _EXPECTED, str(fault)) from None
-    if header is None:
-        raise BadTrace(str(path), 0, "", "nothing", _EXPECTED)
+
+    def heard(_: int, row: bytes) -> None:
+        nonlocal header, footer
+        if header is None:
+            header = msgspec.json.decode(row, type=Header)
+        elif row.startswith(b'{"what":"end"'):
+            footer = msgspec.json.decode(row, type=Footer)
+        else:
+            lines.append(msgspec.json.decode(row, type=Line))
+
+    read_lines(path, _EXPECTED, heard)
+    assert header is not None  # or the first line could not be read
     return Log(header=header, lines=lines, footer=footer)
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from replay.calibration.rounds import Round
 from replay.engines.steps import StepRecord
+from replay.json_lines import read_lines, write_lines
 from scheduler.errors import BadTrace
 
 _EXPECTED = "a log of steps"
@@ -93,8 +94,7 @@ class StepLogWriter:
         self._write([_Begin(kind=one.kind), *one.steps])
 
     def _write(self, entries: Iterable[Any]) -> None:
-        self._file.write(b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries))
-        self._file.flush()
+        write_lines(self._file, entries)
 
 
 class StepLog(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,26 +118,22 @@ def read_step_log(path: Path) -> StepLog:
     """
     header: Header | None = None
     rounds: list[tuple[str, list[StepRecord]]] = []
-    rows = path.read_bytes().split(b"\n")
-    for number, row in enumerate(rows, 1):
-        if not row.strip():
-            continue
-        try:
-            if header is None:
-                header = msgspec.json.decode(row, type=Header)
-            elif row.startswith(b'{"what":'):
-                rounds.append((msgspec.json.decode(row, type=_Begin).kind, []))
-            else:
-                step = msgspec.json.decode(row, type=StepRecord)
-                _check(step, str(path), number)
-                rounds = rounds or [("", [])]
-                rounds[-1][1].append(step)
-        except msgspec.MsgspecError as fault:
-            if number == len(rows) and header is not None:  # no newline behind it: it was being written
-                break
-            raise BadTrace(str(path), number, "", row[:80].decode("utf-8", "replace"), _EXPECTED, str(fault)) from None
-    if header is None:
-        raise BadTrace(str(path), 0, "", "nothing", _EXPECTED)
+
+    def heard(number: int, row: bytes) -> None:
+        nonlocal header
+        if header is None:
+            header = msgspec.json.decode(row, type=Header)
+        elif row.startswith(b'{"what":'):
+            rounds.append((msgspec.json.decode(row, type=_Begin).kind, []))
+        else:
+            step = msgspec.json.decode(row, type=StepRecord)
+            _check(step, str(path), number)
+            if not rounds:
+                rounds.append(("", []))
+            rounds[-1][1].append(step)
+
+    read_lines(path, _EXPECTED, heard)
+    assert header is not None  # or the first line could not be read
     return StepLog(header=header, rounds=[Round(kind=kind, steps=tuple(steps)) for kind, steps in rounds])
 
 

@@ -16,7 +16,9 @@ import msgspec
 
 from replay.engines.openai_http import HttpOptions, OpenAIEngine
 from replay.engines.openai_server import address
+from replay.engines.process import READY_S, ProcessEngine
 from replay.engines.protocol import Engine
+from replay.engines.steps import StepSink
 from replay.engines.transformers_cb import Shape, TransformersEngine
 from scheduler.domains import Domain
 from scheduler.errors import BadInput, unknown_name
@@ -137,16 +139,28 @@ def engines_of(choice: EngineChoice, count: int, urls: Sequence[str] = ()) -> li
             raise BadInput("--endpoint", list(urls), "the address of each server once", "http://127.0.0.1:8000")
         return [OpenAIEngine(name, url, choice.options) for name, url in zip(names, urls, strict=True)]
     _COUNT.check("--instances", count)
-    if choice.processes:
-        from replay.engines.process import ProcessEngine
+    return [torch_engine(str(place), choice.options, processes=choice.processes) for place in range(count)]
 
-        return [
-            ProcessEngine(
-                str(place),
-                functools.partial(TransformersEngine, str(place), choice.options),
-                block_tokens=choice.options.block_tokens,
-                kv_blocks=choice.options.kv_blocks,
-            )
-            for place in range(count)
-        ]
-    return [TransformersEngine(str(place), choice.options) for place in range(count)]
+
+def torch_engine(
+    name: str, shape: Shape, *, processes: bool, step_sink: StepSink | None = None, ready_s: float = READY_S
+) -> Engine:
+    """One instance of ``torch``, not started yet.
+
+    Args:
+        name: of the instance.
+        shape: of its model.
+        processes: whether it has a process of its own.
+        step_sink: told of its steps.
+        ready_s: how long such a process may take to be ready [s].
+    """
+    if not processes:
+        return TransformersEngine(name, shape, step_sink)
+    return ProcessEngine(
+        name,
+        functools.partial(TransformersEngine, name, shape),
+        block_tokens=shape.block_tokens,
+        kv_blocks=shape.kv_blocks,
+        step_sink=step_sink,
+        ready_s=ready_s,
+    )

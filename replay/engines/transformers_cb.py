@@ -116,14 +116,14 @@ class TransformersEngine:
         self._loop = asyncio.get_running_loop()
         self._offset_s = self._loop.time() - time.perf_counter()
         try:
-            self._model = await asyncio.to_thread(_model, self.shape)
+            self._model = await asyncio.to_thread(model_of, self.shape)
         except ImportError as fault:
             raise EngineFailure(f"{fault.name} is missing: install requirements/engines.txt") from None
         await self._run()
 
     async def _run(self) -> None:
         """A new manager with an empty cache."""
-        self._manager = _manager(self._model, self.shape)
+        self._manager = manager_of(self._model, self.shape)
         self._manager.start()
         deadline = time.monotonic() + READY_S
         while self._manager.batch_processor is None:
@@ -237,8 +237,12 @@ def _forgetting(manager: Any, scheduler: Any) -> Callable[[], list[Any]]:
     return cleared
 
 
-def _model(shape: Shape) -> Any:
-    """The model with random weights, drawn where it will compute."""
+def model_of(shape: Shape) -> Any:
+    """The model with random weights, drawn where it will compute: billions of them on a CPU would take minutes.
+
+    Args:
+        shape: of the model.
+    """
     with _IMPORTING:
         import torch
         from transformers import AutoModelForCausalLM, Qwen2Config
@@ -261,8 +265,14 @@ def _model(shape: Shape) -> Any:
     return model.eval()
 
 
-def _manager(model: Any, shape: Shape) -> Any:
-    """What steps it."""
+def manager_of(model: Any, shape: Shape, *, sharing: bool = True) -> Any:
+    """What steps a model, with a cache of its own.
+
+    Args:
+        model: from :func:`model_of`.
+        shape: of it, and how it is run.
+        sharing: whether prompts share blocks.
+    """
     from transformers import ContinuousBatchingConfig, GenerationConfig
 
     return model.init_continuous_batching(
@@ -272,6 +282,6 @@ def _manager(model: Any, shape: Shape) -> Any:
             num_blocks=shape.kv_blocks,
             max_batch_tokens=shape.batch_tokens,
             max_requests_per_batch=shape.max_batch,
-            allow_block_sharing=True,
+            allow_block_sharing=sharing,
         ),
     )

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from replay.run_log import read_log
+from scheduler import BadInput
 from tests.replay.mock_openai import MockOpenAI
 
 SOURCE = (
@@ -161,6 +162,39 @@ def test_a_server_that_hangs_in_the_warm_up_ends_the_plan() -> None:
         done = replay(mocks, "-p", "lmetric", "--patience-s", "0.5")
     assert done.returncode == 1
     assert "said nothing of a request of the warm-up for 0.5 s" in done.stderr
+
+
+def test_requests_that_a_server_refuses_are_lost_and_the_exit_code_tells(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    with servers((), ("too_long",)) as mocks:  # in the warm-up it may refuse
+        done = replay(mocks, "-p", "round_robin", "--warm-up", "1", "--json", str(out), "--open-loop", requests=12)
+        assert done.returncode == 0, done.stderr
+        mocks[1].acts = ["too_long", "works", "too_long", "too_long", "too_long"]
+        done = replay(mocks, "-p", "round_robin", "--warm-up", "1", "--json", str(out), "--open-loop", requests=12)
+    assert done.returncode == 1, done.stderr
+    row, run = result(out)["policies"][0], result(out)["runs"][0]
+    assert (row["finished"], row["rejected"], row["failed"]) == (9, 3, 0)
+    assert {lost["reason"].partition(": ")[2] for lost in run["lost"]} == {"longer than the maximum model length"}
+    assert not run["gone"]
+
+
+def test_a_report_that_cannot_be_written_costs_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from argprod import cli, report
+
+    def full(path: Path, _: object) -> None:
+        raise BadInput("--report", str(path), "a file that can be written", "No space left on device")
+
+    monkeypatch.setattr(report, "write_report", full)
+    out = tmp_path / "out.json"
+    with servers(()) as mocks:
+        words = ["--engine", "http:vocabulary=1000", "--endpoint", mocks[0].url, "-p", "lmetric", "--warm-up", "0"]
+        files = ["--json", str(out), "--report", str(tmp_path / "r.html")]
+        monkeypatch.setattr(sys, "argv", ["argprod", "replay", SOURCE.format(5), *words, *files])
+        assert cli.run() == 2
+    assert "No space left" in capsys.readouterr().err
+    assert result(out)["policies"][0]["finished"] == 5
 
 
 def test_a_log_of_other_settings_is_not_taken_up(tmp_path: Path) -> None:

@@ -117,10 +117,14 @@ def test_a_closed_engine_fails_its_jobs() -> None:
     asyncio.run(main())
 
 
+def asked() -> dict[int, Request]:
+    return {one.id: one for one in open_source(SOURCE, seed=1)[0]}
+
+
 @functools.lru_cache(maxsize=1)
 def runs() -> dict[str, LiveRecord]:
     """The generated workload under three rules, on three instances with empty caches each time."""
-    requests = list(open_source(SOURCE, seed=1)[0])
+    requests = list(asked().values())
 
     async def main() -> dict[str, LiveRecord]:
         engines = [TransformersEngine(name, SHAPE) for name in NAMES]
@@ -154,7 +158,7 @@ def test_every_request_ends_with_the_exact_number_of_tokens(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_engine_takes_from_its_cache_what_the_router_predicted(rule: str) -> None:
-    found = prediction(runs()[rule].lines, SHAPE.block_tokens)
+    found = prediction(runs()[rule].lines, SHAPE.block_tokens, asked())
     assert found.told == len(runs()[rule].lines)
     assert {off.cause for off in found.off} <= {ON_ITS_WAY}
     assert found.share is not None

@@ -165,7 +165,7 @@ def run(running: list[Server]) -> Run:
             began_s = asyncio.get_running_loop().time() - runner.now_s()
             sent_s = {line.id: began_s + (line.sent_s or 0.0) for line in record.lines}
             keys = {name: token_keys(PROMPTS.ids(request), BLOCK) for name, request in requests.items()}
-            found_out = prediction(record.lines, BLOCK)
+            found_out = prediction(record.lines, BLOCK, requests)
             blocks = [one.blocks.counts for one in found.listeners]
             batches = [one.counts for one in found.listeners]
             return Run(

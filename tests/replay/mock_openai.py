@@ -32,7 +32,7 @@ from typing import Any
 
 #: Texts of tokens, in turn: with line separators that are none in a stream of events, and with nothing.
 TEXTS = ("a", " b", "\u2028", "x\x85y", "", "é\x0c")
-AT_ONCE = {"refuses", "page"}
+AT_ONCE = {"refuses", "page", "too_long"}
 HALFWAY = {"hangs", "crashes", "dies", "cut", "truncates", "garbage", "error"}
 
 

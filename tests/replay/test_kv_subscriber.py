@@ -340,6 +340,7 @@ def test_over_a_file_it_is_the_same(tmp_path: Any) -> None:
             async with listening(subscriber, engine):
                 await engine.publish(stored((1,)))
                 await until(lambda: view.sees((1,)) == 1)
+                assert (subscriber.counts.read, len(subscriber.blocks), subscriber.fault) == (1, 1, "")
 
     asyncio.run(main())
 

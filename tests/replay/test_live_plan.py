@@ -166,6 +166,28 @@ def test_what_an_interrupted_run_learned_is_found(tmp_path: Path) -> None:
     assert complete(Turn(0, "lmetric").path(tmp_path), header_of(plan, engines, Turn(0, "lmetric"))) is not None
 
 
+def test_the_warm_up_leaves_out_what_fits_nowhere_and_lets_an_engine_refuse(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    class Listening(SimulatedEngine):
+        async def submit(self, job: Job) -> AsyncGenerator[Event, None]:
+            asked.append(job.request.id)
+            async for event in super().submit(job):
+                yield event
+
+    engines = [Listening(str(place), spec) for place, spec in enumerate(cluster(2).specs(BLOCK))]
+    long = [request(100, output_tokens=5000), *REQUESTS]
+    plan = LivePlan(("lmetric",))
+    run_virtually(run_plan(plan, engines, long, lambda turn: Router(["0", "1"], turn.policy), tmp_path))
+    assert asked[:4] == [0, 1, 0, 1]
+    picky: list[Any] = [Fake("0", "refuses", "refuses", "works"), Fake("1", "works")]
+    other = tmp_path / "picky"
+    other.mkdir()
+    logs, _ = done(plan, other, picky)
+    assert [len(log.lines) for log in logs] == [len(REQUESTS)]
+    assert all(line.end == "finished" for log in logs for line in log.lines)
+
+
 def test_an_engine_that_fails_in_the_warm_up_ends_the_plan(tmp_path: Path) -> None:
     engines: list[Engine] = [Fake("0", "stops"), Fake("1", "works")]
     with pytest.raises(EngineFailure, match="0 did not finish a request of the warm-up"):

@@ -144,6 +144,8 @@ def test_no_request_waits_on_our_side_for_another() -> None:
 
     with mock:
         asyncio.run(main())
+    assert (len(mock.asked), mock.finished) == (count, 0)
+    assert mock.connections >= count
 
 
 def test_proxies_of_the_environment_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,8 +146,9 @@ def test_a_server_that_is_not_ready_in_time_is_told(notes: Path, monkeypatch: py
 def test_a_server_that_will_not_end_is_killed(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAND_IN", "stubborn")
     monkeypatch.setattr(vllm_servers, "STOP_S", 0.1)
-    with servers(1):
-        pass
+    with servers(1) as (server,):
+        assert server.process.poll() is None
+    assert server.process.returncode == -signal.SIGKILL
     until(lambda: gone(notes))
 
 
