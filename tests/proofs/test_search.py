@@ -71,7 +71,10 @@ def test_a_smallest_state_replays_and_enumeration_finds_none_smaller(rule: str) 
     assert listed.size == found.size - 1
 
 
-@pytest.mark.parametrize(("rule", "regret"), [("aibrix_prefix_cache", "ratio"), ("join_shortest_queue", "difference")])
+@pytest.mark.parametrize(
+    ("rule", "regret"),
+    [("aibrix_prefix_cache", "ratio"), pytest.param("join_shortest_queue", "difference", marks=pytest.mark.slow)],
+)
 def test_the_worst_state_of_a_small_range_is_the_worst_of_all(rule: str, regret: str) -> None:
     cost = rule_named("marginal_delay")
     asked = question(rule, objective="worst", ranges=TINY, cost=cost, regret=regret)

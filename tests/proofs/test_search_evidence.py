@@ -16,6 +16,7 @@ from scheduler import BadInput, Domain, Rule, policy
 from scheduler.policies.rule import Memory
 
 
+@pytest.mark.slow
 def test_the_worst_state_is_within_the_size() -> None:
     ranges = Ranges(batch_size_max=8)
     answer = search(Question(policy("linear"), objective="worst", max_size=12, ranges=ranges), time_limit_s=30)
