@@ -24,6 +24,8 @@ from replay.engines.prompts import Prompts
 from replay.engines.protocol import Engine, Finished, Job
 from replay.experiment import label_of
 from replay.live_record import Line
+from replay.metrics import spread
+from replay.pulse import Pulse
 from replay.run import Pace, Runner, capacity_tokens
 from replay.run_log import Header, Log, LogWriter, read_log
 from scheduler.domains import Domain
@@ -135,7 +137,13 @@ def header_of(plan: LivePlan, engines: Sequence[Engine], turn: Turn) -> Header:
     """What the log of a run says first."""
     pace = {name: getattr(plan.pace, name) for name in plan.pace.__dataclass_fields__}
     caches = [[engine.block_tokens, engine.kv_blocks] for engine in engines]
-    settings = {"pace": pace, "warm_up": plan.warm_up, "caches": caches, **plan.settings}
+    settings = {
+        "pace": pace,
+        "warm_up": plan.warm_up,
+        "caches": caches,
+        "about": [engine.about for engine in engines],
+        **plan.settings,
+    }
     names = tuple(engine.name for engine in engines)
     return Header(
         policy=turn.policy, mitigation=turn.mitigation, repeat=turn.repeat, instances=names, settings=settings
@@ -209,7 +217,10 @@ async def run_plan(
                 writer = LogWriter(file, header)
                 told = writer.line if heard is None else _both(writer, heard, turn)
                 runner = Runner(engines, router_of(turn), requests, prompts=asked, pace=plan.pace, line_sink=told)
-                writer.end(await runner.run())
+                async with Pulse() as pulse:
+                    record = await runner.run()
+                record.stall_s = spread(pulse.late_s) if pulse.late_s else None
+                writer.end(record)
             part.replace(path)
             log = read_log(path)
         logs.append(log)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from replay.metrics import Spread
 from replay.sim.record import RunRecord
 
 
@@ -50,9 +51,11 @@ class LiveRecord:
         lines: one a request that was due, in the order of the trace.
         wall_s: how long the run took [s].
         gone: instances that the runner gave up, and why.
+        stall_s: how late the client was in listening; None if nobody looked [s].
     """
 
     run: RunRecord
     lines: list[Line] = field(default_factory=list)
     wall_s: float = 0.0
     gone: dict[str, str] = field(default_factory=dict)
+    stall_s: Spread | None = None

@@ -91,7 +91,7 @@ def told_of(log: Log, requests: Mapping[int, Request], block_tokens: int) -> tup
         policy=label,
         repeat=log.header.repeat,
         complete=log.footer is not None,
-        client_lag=client_lag(log.lines),
+        client_lag=client_lag(log.lines, None if log.footer is None else log.footer.stall_s),
         prediction=prediction(log.lines, block_tokens, requests),
         gone={} if log.footer is None else log.footer.gone,
         lost=lost,

@@ -15,7 +15,7 @@ import msgspec
 
 from replay.json_lines import read_lines, write_lines
 from replay.live_record import Line, LiveRecord
-from replay.metrics import Summary, Watch, summarise, watch_of
+from replay.metrics import Spread, Summary, Watch, summarise, watch_of
 from replay.sim.noticed import Noticed
 from replay.sim.record import RunRecord
 from replay.sim.runs import full_blocks
@@ -56,6 +56,7 @@ class Footer(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="wh
         not_arrived: how many had not come by the cut-off.
         wall_s: how long the run took [s].
         gone: instances that the runner gave up, and why.
+        stall_s: how late the client was in listening to engines; None if nobody looked [s].
         watch: what detector and mitigation did.
         events: decisions that were unsafe or changed, as in :class:`replay.sim.noticed.Noticed`.
     """
@@ -64,6 +65,7 @@ class Footer(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="wh
     not_arrived: int
     wall_s: float = 0.0
     gone: dict[str, str] = msgspec.field(default_factory=dict)
+    stall_s: Spread | None = None
     watch: Watch | None = None
     events: list[tuple[int, tuple[str, ...], str, int]] = msgspec.field(default_factory=list)
 
@@ -92,6 +94,7 @@ class LogWriter:
             not_arrived=run.not_arrived,
             wall_s=record.wall_s,
             gone=record.gone,
+            stall_s=record.stall_s,
             watch=None if run.noticed is None else watch_of(run.noticed),
             events=[] if run.noticed is None else run.noticed.events,
         )

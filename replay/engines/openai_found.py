@@ -66,3 +66,16 @@ async def find_cache_shape(server: Server) -> CacheShape:
             status, body = await server.ask("GET", path)
             shape = read_server_info(body) if status < 400 else shape
     return shape
+
+
+async def find_version(server: Server) -> dict[str, str]:
+    """The server's own version, if it tells: ``{"server": VERSION}``; who does not is used all the same."""
+    for path in ("/version", "/server_info"):  # vLLM's, SGLang's
+        try:
+            status, body = await server.ask("GET", path)
+            found = msgspec.json.decode(body) if status < 400 else None
+        except (EngineFailure, msgspec.DecodeError, UnicodeDecodeError):
+            continue
+        if isinstance(found, dict) and isinstance(found.get("version"), str):
+            return {"server": found["version"]}
+    return {}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from replay.engines.openai_found import POLL_S, find_cache_shape, find_model, until_ready
+from replay.engines.openai_found import POLL_S, find_cache_shape, find_model, find_version, until_ready
 from replay.engines.openai_metrics import Gauges, read_gauges
 from replay.engines.openai_server import Server, cancel_scope, drain
 from replay.engines.openai_stream import Reply, said
@@ -111,6 +111,7 @@ class OpenAIEngine:
         self._server = Server(name, url, connect_s=self.options.connect_s, ask_s=self.options.ask_s)
         self.url, self.model = self._server.url, self.options.model
         self.block_tokens, self.kv_blocks = self.options.block_tokens, self.options.kv_blocks
+        self.about: dict[str, str] = {}
         self._jobs: dict[asyncio.Task[None], CancelScope] = {}
         self._reset_path: str | None = None
         self._tells_cached = False
@@ -130,6 +131,7 @@ class OpenAIEngine:
         try:
             await until_ready(self._server, self.options.ready_s)
             self.model = self.options.model or await find_model(self._server)
+            self.about = {"model": self.model, **await find_version(self._server)}
             await self._find_shape()
             await self._find_reset()
         except BaseException:

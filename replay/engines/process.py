@@ -85,6 +85,7 @@ class ProcessEngine:
     ) -> None:
         _SECONDS.check("ready_s", ready_s)
         self.name, self.block_tokens, self.kv_blocks, self.resets = name, block_tokens, kv_blocks, True
+        self.about: dict[str, str] = {}
         self._factory, self._ready_s = factory, ready_s
         self._step_sink, self._cache_sink = step_sink, cache_sink
         self._process: BaseProcess | None = None
@@ -143,7 +144,7 @@ class ProcessEngine:
         if said != (ready.block_tokens, ready.kv_blocks):
             has = f"{ready.kv_blocks} blocks of {ready.block_tokens} tokens"
             raise EngineFailure(f"{self.name} has {has}, and not {said[1]} of {said[0]} as was said of it")
-        self.kv_blocks, self.resets = ready.kv_blocks, ready.resets
+        self.kv_blocks, self.resets, self.about = ready.kv_blocks, ready.resets, ready.about
 
     async def _answered(self, late: str) -> Any:
         """What the child answers next; it has ``ready_s`` for that."""

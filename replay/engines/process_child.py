@@ -67,7 +67,7 @@ class _Child:
         except (EngineFailure, BadInput) as fault:
             self._wire.send(Unready(str(fault)))
             raise SystemExit(1) from None
-        self._wire.send(Ready(engine.block_tokens, engine.kv_blocks, engine.resets, self._loop.time()))
+        self._wire.send(Ready(engine.block_tokens, engine.kv_blocks, engine.resets, engine.about, self._loop.time()))
         try:
             await self._over
         finally:

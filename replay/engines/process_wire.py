@@ -46,6 +46,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready", array_like=True):
     block_tokens: int
     kv_blocks: int | None
     resets: bool
+    about: dict[str, str]
     now_s: float
 
 

@@ -121,6 +121,11 @@ class Engine(Protocol):
         """Whether :meth:`reset_cache` empties the cache; if not, a run without old hits needs prompts never seen."""
         ...
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What computes here, as the log of a run says it (model, versions), as far as it is known after the start."""
+        ...
+
     async def start(self) -> None:
         """Be ready for jobs.
 

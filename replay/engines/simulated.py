@@ -36,6 +36,7 @@ class SimulatedEngine:
     def __init__(self, name: str, spec: InstanceSpec, cache_sink: CacheSink | None = None) -> None:
         self.name, self.spec, self._cache_sink = name, spec, cache_sink
         self.block_tokens, self.kv_blocks = spec.block_tokens, spec.kv_blocks
+        self.about: dict[str, str] = {}
         self._queues: dict[Sim, asyncio.Queue[Event | EngineFailure]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._instance = self._fresh()

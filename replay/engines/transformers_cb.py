@@ -16,6 +16,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
+from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -104,6 +105,7 @@ class TransformersEngine:
         self.name, self.shape = name, (Shape() if shape is None else shape).checked()
         self._step_sink = step_sink
         self.block_tokens, self.kv_blocks = self.shape.block_tokens, self.shape.kv_blocks
+        self.about = {package: version(package) for package in ("torch", "transformers")}
         self._model: Any = None
         self._manager: Any = None
         self._queues: dict[str, asyncio.Queue[Event | EngineFailure]] = {}

@@ -300,6 +300,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, "", "text/plain")
         elif self.path == "/metrics" and mock.style != "plain":
             self._answer(200, mock.metrics(), "text/plain; version=0.0.4; charset=utf-8")
+        elif self.path == "/version" and mock.style == "vllm":
+            self._answer(200, {"version": "0.32"})
         elif self.path == "/server_info" and mock.style == "sglang":
             total = mock.kv_blocks * mock.block_tokens
             self._answer(200, {"page_size": mock.block_tokens, "max_total_num_tokens": total, "version": "0.5"})

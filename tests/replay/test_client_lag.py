@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from replay.client_lag import SHARE_ALLOWED, client_lag
+from replay.engines.virtual_time import run_virtually
 from replay.live_record import Line
+from replay.metrics import spread
+from replay.pulse import PERIOD_S, Pulse
 from tests.replay.test_run import Fake, replayed, request
 
 
@@ -37,6 +42,30 @@ def test_a_warning_says_how_late_and_what_to_try() -> None:
         "the client could not keep up: it sent requests up to 100 ms late (p99), 25% of the median time to first "
         "token; replay more slowly, or on more cores"
     )
+
+
+def test_a_client_that_hears_nothing_for_a_while_has_not_kept_up() -> None:
+    told = client_lag([line(0.001, 0.4)], spread([0.0, 0.2]))
+    assert not told.kept_up
+    assert told.warning() == (
+        "the client could not keep up: it stood still for up to 198 ms (p99) in which it heard no engine, "
+        "49.5% of the median time to first token; replay more slowly, or on more cores"
+    )
+    assert client_lag([line(0.001, 0.4)], spread([0.0, 0.001])).kept_up
+
+
+def test_a_pulse_sees_how_long_a_loop_stood_still() -> None:
+    async def main(still_s: float) -> list[float]:
+        async with Pulse() as pulse:
+            await asyncio.sleep(PERIOD_S / 2)
+            until = asyncio.get_running_loop().time() + still_s
+            while asyncio.get_running_loop().time() < until:
+                pass
+            await asyncio.sleep(2 * PERIOD_S)
+        return pulse.late_s
+
+    assert max(asyncio.run(main(0.2))) >= 0.2 - PERIOD_S  # the beat before was due within a period
+    assert run_virtually(main(0.0)) == []
 
 
 def test_in_virtual_time_no_client_is_late() -> None:

@@ -20,6 +20,19 @@ from tests.replay.mock_openai import MockOpenAI
 from tests.replay.test_openai_http import cached, engine_on, events, job
 
 
+@pytest.mark.parametrize(
+    ("style", "about"),
+    [("vllm", {"server": "0.32"}), ("sglang", {"server": "0.5"}), ("plain", {})],
+)
+def test_a_server_says_what_it_is(style: str, about: dict[str, str]) -> None:
+    async def main(mock: MockOpenAI) -> dict[str, str]:
+        async with engine_on(mock) as engine:
+            return engine.about
+
+    with MockOpenAI(style=style) as mock:
+        assert asyncio.run(main(mock)) == {"model": "mock", **about}
+
+
 @pytest.mark.parametrize("style", ["vllm", "sglang"])
 @pytest.mark.parametrize("reset", ["auto", "endpoint"])
 def test_a_cache_that_is_reset_is_empty(style: str, reset: str) -> None:
@@ -279,7 +292,7 @@ def test_a_server_that_loads_its_model_is_waited_for() -> None:
 
     async def main() -> str:
         server = await answering(
-            empty % b"503 Loading", empty % b"503 Loading", empty % b"200 OK", models, *[absent] * 5
+            empty % b"503 Loading", empty % b"503 Loading", empty % b"200 OK", models, *[absent] * 7
         )
         async with server:
             engine = OpenAIEngine("a", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")

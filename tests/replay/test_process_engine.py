@@ -11,7 +11,7 @@ import itertools
 import os
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -160,6 +160,7 @@ class Odd:
     """An engine of which a test says what it does; it tells with its steps what happens in the child."""
 
     block_tokens, resets = BLOCK, False
+    about: ClassVar[dict[str, str]] = {"odd": "1"}
 
     def __init__(self, act: str, kv_blocks: int | None = None, step_sink: StepSink | None = None) -> None:
         self.name, self.act, self.kv_blocks, self._sink = act, act, kv_blocks, step_sink
@@ -230,6 +231,7 @@ def test_what_is_aborted_is_aborted_in_the_child_too_and_what_breaks_says_so() -
             await breaks.reset_cache()
         assert [type(event) for event in await events(stops, request(2))] == [Tokens]
         assert not stops.resets
+        assert stops.about == {"odd": "1"}
         open_job = asyncio.ensure_future(events(hangs, request(8)))
         await asyncio.sleep(0)
         with pytest.raises(EngineFailure, match="has open jobs"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -152,6 +152,7 @@ class Fake:
     """An engine of which a test says what it does with each job."""
 
     block_tokens, kv_blocks, resets = BLOCK, None, True
+    about: ClassVar[dict[str, str]] = {}
 
     def __init__(self, name: str, *acts: str) -> None:
         self.name, self.acts, self.aborted, self.seen = name, list(acts), 0, 0
