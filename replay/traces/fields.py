@@ -33,6 +33,11 @@ _IN_WORDS: dict[object, str] = {
     int | float | None: "a finite number or null",
 }
 
+#: The longest trace [s]: no request arrives later than this after the first, see TIME_DOMAIN.
+SPAN_S_MAX = 1e9
+
+_UNITS = {1: "s", 1000: "ms", 10**9: "ns"}
+
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 
@@ -103,32 +108,45 @@ class Clock:
 
     Args:
         field: the name of the field, for messages.
-        units_per_s: 1000 for a trace in milliseconds.
+        units_per_s: 1000 for a trace in milliseconds; times may be integers of any size.
     """
 
     def __init__(self, field: str, units_per_s: int = 1) -> None:
         self._field, self._units_per_s = field, units_per_s
-        self._domain = Domain(TIME_DOMAIN.low, 1e16, unit="ms" if units_per_s == 1000 else "s")
+        self._domain = Domain(TIME_DOMAIN.low, None if units_per_s > 1000 else 1e16, unit=_UNITS[units_per_s])
         self._first: float | None = None
         self._before: float = 0
+        self._before_text = ""
 
-    def check(self, time: float) -> None:
-        """Refuse a time that is no time, or lies before the request before.
+    def check(self, time: float, text: str | None = None) -> None:
+        """Refuse a time that is no time, lies before the request before, or further behind the first than a run can be.
+
+        Args:
+            time: in units of the clock.
+            text: how the file writes it, if otherwise than by this number.
 
         Raises:
             BadInput: naming both times.
         """
         self._domain.check(self._field, time)
-        if self._first is not None and time < self._before:
-            raise BadInput(
-                self._field, time, f"a time that does not go back from {self._before!r}, that of the request before"
+        if self._first is None:
+            return
+        told = time if text is None else text
+        if time < self._before:
+            expected = f"a time that does not go back from {self._before_text}, that of the request before"
+            raise BadInput(self._field, told, expected)
+        if time - self._first > SPAN_S_MAX * self._units_per_s:
+            expected = (
+                f"a time at most {SPAN_S_MAX:g} s after the first request; the one before is at {self._before_text}"
             )
+            raise BadInput(self._field, told, expected)
 
-    def advance(self, time: float) -> float:
+    def advance(self, time: float, text: str | None = None) -> float:
         """Move to a checked time; the seconds since the first request [s]."""
         if self._first is None:
             self._first = time
         self._before = time
+        self._before_text = repr(time) if text is None else text
         return (time - self._first) / self._units_per_s
 
 

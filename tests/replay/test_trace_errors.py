@@ -89,6 +89,7 @@ BAD_LINES: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
     "own block": (GOOD_OWN, text(GOOD_OWN, id=6, block_tokens=0), ("block_tokens", "16", "got 0")),
     "own blocks": (GOOD_OWN, text(GOOD_OWN, id=6, block_keys=[1, 2, 3]), ("block_keys", "3 ids", "0 to 2 ids")),
     "own belief": (GOOD_OWN, text(GOOD_OWN, id=6, expected_output_tokens=-1), ("expected_output_tokens", "-1")),
+    "far time": (GOOD, text(GOOD, timestamp=2e12), ("timestamp", "2000000000000.0", "1e+09 s after the first", "1000")),
     "own time": (GOOD_OWN, text(GOOD_OWN, id=6, arrival_s=1), ("arrival_s", "got 1", "go back from 1.5")),
 }
 
