@@ -1,6 +1,6 @@
 """The formats of traces, and reading one whatever its format.
 
-A new format is one file with ``recognises`` and ``reader``, and one line in FORMATS.
+A new format is one file with ``recognises`` and ``reader``, and one entry in FORMATS.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from replay.traces import bailian, mooncake, own
+from replay.traces import azure, bailian, burstgpt, mooncake, own
+from replay.traces.columns import values
 from replay.traces.fields import loosely
 from replay.traces.options import ReadOptions
 from replay.traces.reading import ReadReport, read_lines
@@ -26,14 +27,17 @@ class Format:
     Args:
         name: as given on the command line.
         summary: its fields and units in one line.
-        recognises: True for the field names of a line of this format.
-        reader: makes the function from lines to requests, which remembers what a trace needs (clock, chains, sessions).
+        recognises: True for the field names of a line of this format, or for the columns of its header.
+        reader: makes the function from lines to requests, which remembers what a trace needs (clock, chains, sessions);
+            the function gives None for a line that holds no request to replay (a header, a request that failed).
+        has_header: True for CSV, whose first line names the columns; False for JSON lines.
     """
 
     name: str
     summary: str
     recognises: Callable[[frozenset[str]], bool]
-    reader: Callable[[ReadOptions, ReadReport], Callable[[bytes], Request]]
+    reader: Callable[[ReadOptions, ReadReport], Callable[[bytes], Request | None]]
+    has_header: bool = False
 
 
 #: In the order in which a line is tried: Bailian's lines have all of Mooncake's fields and more.
@@ -44,6 +48,8 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             Format("argprod", "arrival_s, prompt_tokens, output_tokens, block_keys, ...", own.recognises, own.reader),
             Format("bailian", "chat_id, timestamp (s), 16-token hash_ids, ...", bailian.recognises, bailian.reader),
             Format("mooncake", "timestamp (ms), 512-token hash_ids, ...", mooncake.recognises, mooncake.reader),
+            Format("azure", "CSV: TIMESTAMP,ContextTokens,GeneratedTokens", azure.recognises, azure.reader, True),
+            Format("burstgpt", "CSV: Timestamp,Model,Request tokens,...", burstgpt.recognises, burstgpt.reader, True),
         )
     }
 )
@@ -60,7 +66,8 @@ def read_trace(
 
     Args:
         path: the file; plain, gzip or zstd.
-        format_name: one of FORMATS, or None to tell it from the first line that can be read.
+        format_name: one of FORMATS, or None to tell it from the first line that can be read. A CSV file begins with its
+            header in any case.
         options: what to do with bad lines and links between turns.
         report: counts what was met; it is complete once the last request is drawn.
 
@@ -75,18 +82,38 @@ def read_trace(
 
 
 def detected(line: bytes) -> Format:
-    """The format of a line.
+    """The format that a line begins: one of JSON lines if it starts with a brace, and else one of CSV by its header.
 
     Raises:
         BadInput: naming the fields of the line and the known formats.
     """
-    row = loosely(line)
+    is_json = line.lstrip().startswith(b"{")
+    try:
+        row = list(loosely(line)) if is_json else values(line)
+    except BadInput:
+        if is_json:
+            raise
+        row = []
     names = frozenset(row)
     for entry in FORMATS.values():
-        if entry.recognises(names):
+        if entry.has_header is not is_json and entry.recognises(names):
             return entry
+    if not is_json:
+        raise _no_first_line(line)
     known = "; ".join(f"{entry.name}: {entry.summary}" for entry in FORMATS.values())
     raise BadInput("line", ", ".join(row) or "{}", f"the fields of a known format ({known})")
+
+
+def _no_first_line(line: bytes) -> BadInput:
+    """The error for a line that is neither JSON nor the header of a known CSV file."""
+    try:
+        loosely(line)
+    except BadInput as error:
+        if error.expected.startswith("one JSON object"):
+            headers = "; ".join(f"{entry.name}: {entry.summary}" for entry in FORMATS.values() if entry.has_header)
+            return BadInput(error.field, error.value, f"{error.expected}, or a header ({headers})", error.hint)
+        return error
+    raise AssertionError("a JSON object begins with a brace")
 
 
 def _requests(path: Path, format_name: str | None, options: ReadOptions, report: ReadReport) -> Iterator[Request]:
@@ -110,10 +137,14 @@ def _requests(path: Path, format_name: str | None, options: ReadOptions, report:
         except BadInput as error:
             _note_bad_line(path, number, error, options, report)
             continue
+        if request is None:
+            continue
         report.requests += 1
         yield request
     if not report.requests:
-        found = f"{report.skipped} bad lines" if report.skipped else "an empty file"
+        counts = ((report.skipped, "bad lines"), (report.failed_left_out, "requests that had failed"))
+        found = " and ".join(f"{count} {what}" for count, what in counts if count)
+        found = found or ("a header alone" if report.lines else "an empty file")
         first = f"the first: {report.first_bad}" if report.first_bad else ""
         raise BadTrace(str(path), 0, "", found, "at least one request", first)
 

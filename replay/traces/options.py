@@ -18,7 +18,8 @@ class ReadOptions:
         on_bad_line: ``fail`` raises at the first bad line; ``skip`` leaves it out and counts it.
         closed_loop: whether a turn waits for the reply to the turn before. None: as the format does it by itself,
             which is no for Bailian (its times are replayed as they stand, as usual), and as the file says for
-            argprod's own. False: no links at all. True: an error where the format names no turns (Mooncake).
+            argprod's own. False: no links at all. True: an error where the format names no turns (Mooncake, Azure,
+            BurstGPT).
         block_tokens: tokens in a block where the file does not say it; None for the format's own size [token].
 
     Raises:

@@ -39,12 +39,13 @@ class ReadReport:
     """What reading has met so far; the numbers grow while the requests are drawn.
 
     Args:
-        lines: lines seen, blank ones not counted.
+        lines: lines seen, blank ones not counted, the header of a CSV file counted.
         requests: requests given.
         skipped: bad lines left out (only with ``on_bad_line="skip"``).
         first_bad: the message of the first bad line, or None.
         empty_outputs: requests whose output length was 0 and which were given 1 output token.
         links_cut: requests whose parent is not in the file, and which therefore arrive on their own.
+        failed_left_out: requests that failed when the trace was taken, and which are therefore not given.
     """
 
     lines: int = 0
@@ -53,6 +54,7 @@ class ReadReport:
     first_bad: str | None = None
     empty_outputs: int = 0
     links_cut: int = 0
+    failed_left_out: int = 0
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -113,7 +115,7 @@ def _decompressed(path: Path, raw: BinaryIO) -> BinaryIO:
     head = raw.peek(32)
     for magic, kind in _OTHER_KINDS.items():
         if head.startswith(magic):
-            raise BadTrace(str(path), 0, "", kind, "JSON lines, plain or in gzip or zstd")
+            raise BadTrace(str(path), 0, "", kind, "JSON lines or CSV, plain or in gzip or zstd")
     if head.startswith(_GZIP):
         return io.BufferedReader(gzip.GzipFile(fileobj=raw))
     if head.startswith(_ZSTD):
