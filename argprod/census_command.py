@@ -13,6 +13,7 @@ from argprod import options as opt
 from argprod.census_view import show_census
 from argprod.json_out import write_json
 from argprod.replay_command import check_outputs, settings_of, tell_source
+from argprod.source_view import trace_facts_of
 from replay.census import RULE
 from replay.census_fork import FORK_WEIGHTS, HORIZON_S, SAMPLES
 from replay.census_taking import SAMPLES_DOMAIN, checked_weights, take_census
@@ -114,7 +115,7 @@ def census_command(
     show_census(console, census)
     if json_out is not None:
         settings = settings_of(chosen, plan, cluster) | wanted
-        facts = opt.trace_facts_of(info, requests)
+        facts = trace_facts_of(info, requests)
         write_json(json_out, {"trace": facts, "settings": settings, "census": census})
     if census.interrupted:
         console.print(f"interrupted: {len(census.forks)} of {census.forks_wanted} forks kept")

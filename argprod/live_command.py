@@ -27,6 +27,7 @@ from argprod.live_options import LiveOptions
 from argprod.live_session import Session
 from argprod.live_view import cut_told, events_told, remarks, show_live
 from argprod.provenance import provenance
+from argprod.source_view import source_lines, trace_facts_of
 from replay.experiment import Plan, Run
 from replay.live_plan import LivePlan
 from replay.live_result import LiveResult, LiveRun, told_of
@@ -54,9 +55,9 @@ def live_and_show(
     console = Console(stderr=json_out is not None and str(json_out) == "-")
     requests, info = chosen.load(0)
     plan = _plan(chosen, policies, live, info, step_times)
-    span_s = requests[-1].arrival_s - requests[0].arrival_s
     runs = len(list(plan.order()))
-    console.print(f"{escape(info.name)}: {len(requests)} requests over {span_s:.0f} s", soft_wrap=True)
+    for line in source_lines(info, requests):
+        console.print(escape(line), soft_wrap=True)
     console.print(f"runs: {runs} on {live.instances} x {escape(live.engine.describe())}, in real time", soft_wrap=True)
     with _folder(live.log) as folder:
         session = Session(plan, live, requests, folder, step_times)
@@ -79,7 +80,7 @@ def live_and_show(
     finally:  # a report that cannot be written costs nothing else
         if json_out is not None and told:
             result = LiveResult(
-                trace=opt.trace_facts_of(info, requests),
+                trace=trace_facts_of(info, requests),
                 settings=settings,
                 policies=[run.summary for run, _ in told],
                 runs=[run for _, run in told],

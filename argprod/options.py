@@ -15,6 +15,7 @@ from replay.sim.cluster import Cluster, roofline_cluster
 from replay.sim.cost_model import GPUS, MODELS
 from replay.sim.router_decider import Routing
 from replay.sources import SourceInfo, open_source
+from replay.traces import FORMATS
 from scheduler.accounting import Level
 from scheduler.domains import TIME_DOMAIN, Domain
 from scheduler.errors import BadInput, unknown_name
@@ -76,7 +77,7 @@ Findings = Annotated[
     bool, typer.Option("--findings", help="Let the detector look at every decision, without a mitigation too.")
 ]
 FormatName = Annotated[
-    str | None, typer.Option("--format", help="Trace format: argprod, bailian or mooncake; default: detected.")
+    str | None, typer.Option("--format", help=f"Trace format: {', '.join(FORMATS)}; default: detected.")
 ]
 OnBadLine = Annotated[str, typer.Option(help="fail or skip.")]
 FromS = Annotated[float, typer.Option("--from-s", help="Leave out what arrives earlier [s].")]
@@ -301,19 +302,3 @@ def _read_speeds(text: str | None, instances: int) -> list[float] | None:
     if len(speeds) > instances:
         raise BadInput("--speeds", text, f"at most {instances} numbers, one an instance")
     return speeds
-
-
-def trace_facts_of(info: SourceInfo, requests: Sequence[Request]) -> dict[str, Any]:
-    """What a result file says about where its requests came from."""
-    facts: dict[str, Any] = {
-        "name": info.name,
-        "kind": info.kind,
-        "block_tokens": info.block_tokens,
-        "requests": len(requests),
-        "sha256": info.sha256,
-        "params": dict(info.params),
-    }
-    if info.report is not None:
-        facts["lines"] = info.report.lines
-        facts["skipped"] = info.report.skipped
-    return facts

@@ -22,6 +22,7 @@ import argprod
 from argprod import live_options as lopt
 from argprod import options as opt
 from argprod.json_out import write_json
+from argprod.source_view import source_lines, trace_facts_of
 from argprod.tables import legend, replay_table
 from argprod.watch_table import watch_table
 from replay.experiment import Plan, ReplayResult, Run, disagreement_of, label_of, run_all
@@ -185,7 +186,7 @@ def replay_and_show(
         )
         console.print(f"report: {escape(str(report))}", soft_wrap=True)
     if json_out is not None and runs:
-        facts = opt.trace_facts_of(info, requests)
+        facts = trace_facts_of(info, requests)
         write_json(json_out, ReplayResult(trace=facts, settings=settings, policies=[run.summary for run in runs]))
     if interrupted:
         console.print(
@@ -221,10 +222,9 @@ def tell_lost(console: Console, runs: Sequence[Run]) -> None:
 
 
 def tell_source(console: Console, info: SourceInfo, requests: Sequence[Request], plan: Plan) -> None:
-    """Two lines about what will be replayed."""
-    span_s = requests[-1].arrival_s - requests[0].arrival_s
-    skipped = f"; bad lines skipped: {info.report.skipped}" if info.report and info.report.skipped else ""
-    console.print(f"{escape(info.name)}: {len(requests)} requests over {span_s:.0f} s{skipped}", soft_wrap=True)
+    """A few lines about what will be replayed."""
+    for line in source_lines(info, requests):
+        console.print(escape(line), soft_wrap=True)
     if info.kind == "trace" and len(plan.seeds) > 1:
         console.print("A trace is the same for every seed: seeds change only draws and random ties.")
     mitigations = len(plan.mitigations)

@@ -18,6 +18,7 @@ from rich.table import Table
 from argprod import options as opt
 from argprod.json_out import write_json
 from argprod.replay_command import check_outputs, settings_of, tell_source
+from argprod.source_view import trace_facts_of
 from argprod.tables import number
 from replay.experiment import Plan
 from replay.tune import Point, TuneResult, axes_of, objective_named, tune
@@ -171,7 +172,7 @@ def tune_and_show(
     if json_out is not None and results:
         settings = settings_of(chosen, plan, cluster)
         tuned = [_as_json(result) for result in results]
-        write_json(json_out, {"trace": opt.trace_facts_of(info, requests), "settings": settings, "tuned": tuned})
+        write_json(json_out, {"trace": trace_facts_of(info, requests), "settings": settings, "tuned": tuned})
     if interrupted:
         console.print(f"interrupted: {len(results)} of {len(plan.policies)} policies kept")
         raise typer.Exit(130)

@@ -22,6 +22,7 @@ from argprod.report.measures import (
 )
 from argprod.report.model import ReportInput
 from argprod.report.verdict import Ranking, Standing, product_of, rank, rankings
+from argprod.source_view import NOTHING_SHARED, remarkable
 from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN, Summary
 from replay.sim.cost_model import MODELS
 
@@ -161,6 +162,9 @@ def source_facts(given: ReportInput) -> dict[str, Any]:
     if source.report is not None:
         facts["lines read"] = source.report.lines
         facts["bad lines skipped"] = source.report.skipped
+        facts |= remarkable(source.report)
+    if not any(sim.request.block_keys for sim in given.runs[0].record.sims):
+        facts["shared prefixes"] = NOTHING_SHARED
     return facts
 
 
