@@ -112,6 +112,9 @@ INSTANCE_DOMAINS: Mapping[str, Domain] = MappingProxyType(
         "added_blocks": Domain(0, TOKENS_MAX, integer=True, unit="block", typical_high=200),
         "prefill_s_per_token": Domain(0, None, unit="s/token", low_open=True, typical_high=0.001),
         "decode_s_per_request": Domain(0, None, unit="s/request", typical_high=0.001),
+        "base_s": Domain(0, None, unit="s", typical_high=0.05),
+        "kv_s_per_token": Domain(0, None, unit="s/token", typical_high=1e-6),
+        "attention_s_per_pair": Domain(0, None, unit="s/token^2", typical_high=1e-7),
         "updated_s": Domain(0, None, unit="s", typical_high=3600),
     }
 )

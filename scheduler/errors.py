@@ -122,6 +122,6 @@ def unknown_name(field: str, value: str, known: Iterable[str]) -> BadInput:
     """
     names = sorted(known)
     near = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
-    shown = ", ".join(names) if len(names) <= 12 else f"one of {len(names)} known names"
-    expected = f"one of {shown}" if len(names) <= 12 else shown
+    shown = ", ".join(names) if len(names) <= 15 else f"one of {len(names)} known names"
+    expected = f"one of {shown}" if len(names) <= 15 else shown
     return BadInput(field, value, expected, f"nearest: {', '.join(near)}" if near else "")

@@ -71,6 +71,9 @@ class Indicators:
         block_tokens: tokens in a KV block [token].
         prefill_s_per_token: engine time per prefill token, tau [s/token].
         decode_s_per_request: added decode step time per extra request, gamma [s/request].
+        base_s: engine time of a step with nothing in it [s].
+        kv_s_per_token: added step time per KV token that decoding requests read [s/token].
+        attention_s_per_pair: added step time per pair of a prefill token and one it attends to [s/token^2].
         recalled: what the rule's own memory and draws say of the instance, by name.
     """
 
@@ -90,6 +93,9 @@ class Indicators:
     block_tokens: Number = None
     prefill_s_per_token: Number = None
     decode_s_per_request: Number = None
+    base_s: Number = None
+    kv_s_per_token: Number = None
+    attention_s_per_pair: Number = None
     recalled: Mapping[str, Number] = field(default_factory=lambda: NOTHING)
 
 

@@ -65,8 +65,9 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         hit_tokens: contiguous cached prefix of the request at hand [token].
         now_s: time of the decision [s].
         context_tokens, kv_used_fraction, active_blocks, added_blocks, prefill_s_per_token, decode_s_per_request,
-        updated_s: optional columns, see :class:`scheduler.indicators.Indicators`; ``updated_s`` is when the numbers of
-            the instance were last refreshed [s].
+        base_s, kv_s_per_token, attention_s_per_pair, updated_s: optional columns, see
+            :class:`scheduler.indicators.Indicators`; ``updated_s`` is when the numbers of the instance were last
+            refreshed [s].
 
     Example:
         >>> state = ClusterState(ids=("a", "b"), running=(0, 3), waiting=(0, 0), queued_prefill_tokens=(0, 0),
@@ -87,6 +88,9 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     added_blocks: tuple[int, ...] | None = None
     prefill_s_per_token: tuple[float, ...] | None = None
     decode_s_per_request: tuple[float, ...] | None = None
+    base_s: tuple[float, ...] | None = None
+    kv_s_per_token: tuple[float, ...] | None = None
+    attention_s_per_pair: tuple[float, ...] | None = None
     updated_s: tuple[float, ...] | None = None
 
     def __len__(self) -> int:

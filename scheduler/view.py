@@ -11,6 +11,9 @@ from scheduler.errors import BadInput
 from scheduler.slots import Slots
 from scheduler.state import ClusterState
 
+#: Columns that are the engine times of an instance, by the names that :class:`StepTime` gives them.
+_TIMES = ("prefill_s_per_token", "decode_s_per_request", "base_s", "kv_s_per_token", "attention_s_per_pair")
+
 
 class View:
     """What is known of every routable instance at one decision; the columns of :class:`ClusterState` as lists.
@@ -32,10 +35,13 @@ class View:
         "_wants_kv_use",
         "active_blocks",
         "added_blocks",
+        "attention_s_per_pair",
+        "base_s",
         "context_tokens",
         "decode_s_per_request",
         "hit_tokens",
         "ids",
+        "kv_s_per_token",
         "kv_used_fraction",
         "now_s",
         "prefill_s_per_token",
@@ -56,7 +62,7 @@ class View:
         self._wants_kv_use = "kv_used_fraction" in needs
         if self._wants_kv_use and kv_tokens is None:
             raise BadInput("kv_tokens", None, "the KV capacity of an instance, because the rule reads kv_used_fraction")
-        if step_times is None and {"prefill_s_per_token", "decode_s_per_request"} & set(needs):
+        if step_times is None and set(_TIMES) & set(needs):
             raise BadInput("step_times", None, "engine times, because the rule reads them")
         self._divides = "prefill_s_per_token" in needs
         self.ids: tuple[str, ...] = ()
@@ -72,6 +78,9 @@ class View:
         self.added_blocks: list[int] | None = None
         self.prefill_s_per_token: list[float] | None = None
         self.decode_s_per_request: list[float] | None = None
+        self.base_s: list[float] | None = None
+        self.kv_s_per_token: list[float] | None = None
+        self.attention_s_per_pair: list[float] | None = None
 
     def settle(self, slots: Slots) -> None:
         """The set of routable instances has changed.
@@ -86,8 +95,8 @@ class View:
         for name in slots.ids:
             self.check_times(name)
         each = [times if isinstance(times, StepTime) else times[name] for name in slots.ids]
-        self.prefill_s_per_token = [float(time.prefill_s_per_token) for time in each]
-        self.decode_s_per_request = [float(time.decode_s_per_request) for time in each]
+        for column in _TIMES:
+            setattr(self, column, [float(getattr(time, column)) for time in each])
 
     def check_times(self, name: str) -> None:
         """Check that the engine times of an instance are known, if any are, and that the rule can read them.
@@ -138,7 +147,7 @@ class View:
     def state(self) -> ClusterState:
         """A frozen copy."""
         optional: dict[str, Any] = {}
-        for name in ("kv_used_fraction", "active_blocks", "added_blocks", "prefill_s_per_token"):
+        for name in ("kv_used_fraction", "active_blocks", "added_blocks", *_TIMES):
             column = getattr(self, name)
             optional[name] = None if column is None else tuple(column)
         return ClusterState(
@@ -150,6 +159,5 @@ class View:
             context_tokens=tuple(self.context_tokens),
             now_s=self.now_s,
             updated_s=None if self.updated_s is None else tuple(self.updated_s),
-            decode_s_per_request=None if self.decode_s_per_request is None else tuple(self.decode_s_per_request),
             **optional,
         )

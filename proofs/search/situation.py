@@ -95,6 +95,9 @@ def _columns(ranges: Ranges, suffix: str) -> list[Variable]:
         Variable(f"added_blocks{suffix}", 0, blocks),
         Variable(f"prefill_s_per_token{suffix}", 1, 100, Fraction(1, 100_000), counted=False),
         Variable(f"decode_s_per_request{suffix}", 0, 100, Fraction(1, 1_000_000), counted=False),
+        Variable(f"base_s{suffix}", 0, 100, Fraction(1, 1_000), counted=False),
+        Variable(f"kv_s_per_token{suffix}", 0, 100, Fraction(1, 1_000_000_000), counted=False),
+        Variable(f"attention_s_per_pair{suffix}", 0, 100, Fraction(1, 1_000_000_000), counted=False),
     ]
 
 

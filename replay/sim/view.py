@@ -56,6 +56,9 @@ class RouterView:
         self.kv_used_fraction: list[float] | None = None
         self.prefill_s_per_token = [time.prefill_s_per_token for time in cluster.step_times]
         self.decode_s_per_request = [time.decode_s_per_request for time in cluster.step_times]
+        self.base_s = [time.base_s for time in cluster.step_times]
+        self.kv_s_per_token = [time.kv_s_per_token for time in cluster.step_times]
+        self.attention_s_per_pair = [time.attention_s_per_pair for time in cluster.step_times]
         self._index: Any = None
         self._history: Any = None
         if cluster.level is Level.PROXY:

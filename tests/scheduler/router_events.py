@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from scheduler import BadInput, Request, StepTime
 from scheduler.detect_config import DetectConfig
+from scheduler.domains import INSTANCE_DOMAINS
 from scheduler.mitigation import Mode
 from scheduler.monitor import MonitorConfig
 from scheduler.policies.catalogue import CATALOGUE
@@ -115,7 +116,7 @@ def routers(draw: st.DrawFn) -> Router:
         monitor=MONITOR,
     )
     policy = draw(st.sampled_from(["lmetric", "lmetric", *CATALOGUE]))
-    timed = {"prefill_s_per_token", "decode_s_per_request", "expected_output_tokens"} & set(
+    timed = {"expected_output_tokens", *(name for name in INSTANCE_DOMAINS if name in StepTime.__slots__)} & set(
         CATALOGUE[policy].with_knobs().needs
     )
     times: list[Any] = [LINE, dict.fromkeys(INSTANCES, LINE)] + ([] if timed else [None])

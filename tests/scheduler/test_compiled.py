@@ -67,6 +67,7 @@ def test_a_view_may_hold_lists(name: str) -> None:
         running, waiting, queued_prefill_tokens, hit_tokens = [2, 0], [0, 0], [0, 0], [0, 0]
         context_tokens, kv_used_fraction, active_blocks, added_blocks = [9, 0], [0.1, 0.0], [2, 0], [1, 1]
         prefill_s_per_token, decode_s_per_request = [1e-4, 1e-4], [1e-5, 1e-5]
+        base_s, kv_s_per_token, attention_s_per_pair = [0.01, 0.01], [1e-8, 1e-8], [1e-9, 1e-9]
 
     chooser = Chooser(CATALOGUE[name].with_knobs(), 2, random.Random(0))
     assert chooser.choose(View(), Request(id=0, arrival_s=0.0, prompt_tokens=64), 10.0) in (0, 1)
