@@ -26,6 +26,7 @@ class Golden:
         prompt_tokens: of the request; 100 output tokens are expected.
         columns: columns of the state; those not given are 0 for every instance.
         block_tokens: tokens in a block.
+        after: id of the request whose reply this one continues, or None.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Golden:
     prompt_tokens: int = 160
     columns: dict[str, Any] = field(default_factory=dict)
     block_tokens: int = 16
+    after: int | None = None
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -59,7 +61,8 @@ def check(case: Golden, policy: Policy | None = None) -> None:
     columns: dict[str, Any] = dict.fromkeys(REQUIRED_COLUMNS, (0,) * count) | case.columns
     state = ClusterState(ids=tuple("ABCDEFGH"[:count]), **columns).checked()
     request = Request(
-        id=0,
+        id=1,
+        after=case.after,
         arrival_s=0.0,
         prompt_tokens=case.prompt_tokens,
         block_tokens=case.block_tokens,
@@ -81,7 +84,8 @@ def case(
     ties: tuple[int, ...] | None = None,
     prompt_tokens: int = 160,
     block_tokens: int = 16,
+    after: int | None = None,
     **columns: tuple[Any, ...],
 ) -> Golden:
     """A case; columns that are not named are all zero."""
-    return Golden(name, policy, chosen, scores, ties, prompt_tokens, columns, block_tokens)
+    return Golden(name, policy, chosen, scores, ties, prompt_tokens, columns, block_tokens, after)

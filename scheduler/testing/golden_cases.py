@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from scheduler.testing.golden import Golden, case
+from scheduler.testing.golden_rivals import RIVALS
 
 _CACHED: dict[str, Any] = {"hit_tokens": (160, 160), "running": (30, 1)}
 _NEARLY: dict[str, Any] = {"hit_tokens": (160, 144), "running": (200, 0)}
@@ -293,4 +294,5 @@ GOLDEN: tuple[Golden, ...] = (
         context_tokens=(0, 0),
     ),
     case("the paper's line weighs the cache by 0.7", "linear", 0, (0.44, 0.775), **_PAIR),
+    *RIVALS,
 )

@@ -23,7 +23,7 @@ NAMES = list(CATALOGUE)
 LINES = [f"linear:form=p_token,weight={weight}" for weight in (0.05, 0.3, 0.7, 0.95, 1.0)]
 PRODUCTS = ["lmetric", "marginal_delay", "marginal_delay_offset:kappa=64", "join_shortest_queue", "least_p_token"]
 #: These choose by the place of an instance in the list, or draw by it.
-BY_PLACE = {"round_robin", "vllm_v1_2026", "power_of_two", "bailian"}
+BY_PLACE = {"round_robin", "vllm_v1_2026", "power_of_two", "bailian", "polyserve"}
 Drawn = tuple[ClusterState, Request]
 
 

@@ -40,6 +40,8 @@ REQUEST = ("prompt_tokens", "expected_output_tokens", "block_tokens")
 READABLE = [name for name, rule in CATALOGUE.items() if rule.readable]
 # Knobs that lead a rule through its other branches.
 VARIANTS = [
+    "polyserve:form=polyserve2,ttft_slo_s=5,tpot_slo_s=0.04",
+    "ray_prefix_affinity:imbalanced_threshold=4,match_rate=0.3",
     "linear:form=p_token",
     "marginal_delay_offset:kappa=64",
     "mooncake_min_ttft:threshold=2",

@@ -313,7 +313,7 @@ def test_every_rule_routes_if_it_is_given_what_it_reads(name: str) -> None:
             it.finish(number - 6, output_tokens=9, now_s=float(number))
     assert it.open_requests == 6
     assert it.ignored == 0
-    assert len(chosen) > 1
+    assert len(chosen) > 1 or name == "polyserve"  # which fills one instance while it is in time
 
 
 def test_random_ties_are_shared_out_and_the_first_is_the_first() -> None:

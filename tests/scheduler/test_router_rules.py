@@ -19,6 +19,8 @@ BLOCK = 16
 NAMES = ("a", "b", "c", "d")
 TIMES = {name: StepTime(0.01, 1e-4 * (1 + place), 1e-3, 0.0) for place, name in enumerate(NAMES)}
 COUNT = 120
+#: Rules that mean to leave the others idle while the first is in time.
+FILLS_ONE = {"polyserve"}
 
 
 def asked(seed: int) -> list[Request]:
@@ -65,7 +67,7 @@ def test_the_router_decides_as_the_rule_does_on_the_state_that_it_hands_out(rule
         taken.add(decision.id)
         open_.append(request.id)
         what_becomes(it, rng, open_, request.arrival_s)
-    assert len(taken) > 1
+    assert len(taken) > 1 or rule in FILLS_ONE
     assert it.ignored > 0  # first tokens told twice
     for number in open_:
         it.finish(number)

@@ -8,7 +8,24 @@ from typing import Any
 import pytest
 
 from scheduler.indicators import new_prefill_tokens, p_token
-from scheduler.policies import aibrix, bailian, common, dynamo, llm_d, mooncake, preble, product, rotation, sglang
+from scheduler.ops import Over
+from scheduler.policies import (
+    aibrix,
+    bailian,
+    common,
+    dualmap,
+    dynamo,
+    llm_d,
+    mooncake,
+    polyserve,
+    preble,
+    product,
+    ray_prefix,
+    rotation,
+    sglang,
+    simulated_ttft,
+    smetric,
+)
 from scheduler.policies.catalogue import CATALOGUE, policy
 from scheduler.policies.rule import Pick, Policy, Rule
 from scheduler.state import ClusterState, Request
@@ -95,6 +112,10 @@ def aibrix_with(qualifies: Callable[[Any, Any, Any, Any], Any], sign: int = 1) -
         return int(not good), -x.hit_tokens if good else 0, sign * count
 
     return key_of("aibrix_prefix_cache", key)
+
+
+def no_attention(x: Any) -> Any:
+    return dataclasses.replace(x, attention_s_per_pair=0)
 
 
 def preble_with_missed(missed: Callable[[Any, Any], float]) -> Rule:
@@ -260,6 +281,104 @@ FAULTS: dict[str, Rule] = {
         lambda o, x, a, k: bailian.negative_weight(o, x, a, k) * (0.1 if 0 < a[0][1] < 0.1 else 1),
     ),
     "line: another weight by default": with_knobs("linear", weight=0.55),
+    "simulated: steps not whole": key_of(
+        "simulated_ttft",
+        lambda o, x, a, k: (
+            simulated_ttft.ttft(o, x, a, k)
+            - (simulated_ttft.predicted(o, x, k).steps - x.p_token / (k.budget_tokens - x.running)) * x.base_s
+        ),
+    ),
+    "simulated: decodes take no token": key_of(
+        "simulated_ttft",
+        lambda o, x, a, k: simulated_ttft.ttft(
+            o, x, a, SimpleNamespace(**vars(k) | {"budget_tokens": k.budget_tokens + x.running})
+        ),
+    ),
+    "simulated: queue dropped": key_of(
+        "simulated_ttft", lambda o, x, a, k: simulated_ttft.ttft(o, dataclasses.replace(x, p_token=1), a, k)
+    ),
+    "simulated: attention dropped": key_of(
+        "simulated_ttft", lambda o, x, a, k: simulated_ttft.ttft(o, no_attention(x), a, k)
+    ),
+    "simulated: KV does not grow": key_of(
+        "simulated_ttft",
+        lambda o, x, a, k: simulated_ttft.ttft(o, x, a, k) - (3e-6 if x.running and k.budget_tokens == 134 else 0),
+    ),
+    "simulated: queued tokens are read": key_of(
+        "simulated_ttft",
+        lambda o, x, a, k: simulated_ttft.ttft(
+            o, dataclasses.replace(x, context_tokens=x.context_tokens + x.queued_prefill_tokens), a, k
+        ),
+    ),
+    "simulated: prefill scale ignored": with_knobs("simulated_ttft", prefill_scale=1.0),
+    "simulated: decode scale ignored": with_knobs("simulated_ttft", decode_scale=1.0),
+    "polyserve: emptiest first": flipped("polyserve"),
+    "polyserve: no objective": unfiltered("polyserve"),
+    "polyserve: first token may be late": with_knobs("polyserve", ttft_slo_s=9.0),
+    "polyserve: tokens may be late": with_knobs("polyserve", tpot_slo_s=9.0),
+    "polyserve: strictly within the first objective": altered(
+        "polyserve",
+        eligible=lambda o, x, a, k: o.and_(
+            polyserve.keeps_objective_or_none_does(o, x, a, k),
+            simulated_ttft.predicted(o, x, k).ttft_s != k.ttft_slo_s,
+        ),
+    ),
+    "polyserve: strictly within the second objective": altered(
+        "polyserve",
+        eligible=lambda o, x, a, k: o.and_(
+            polyserve.keeps_objective_or_none_does(o, x, a, k),
+            simulated_ttft.predicted(o, x, k).decode_s != k.tpot_slo_s,
+        ),
+    ),
+    "polyserve two: fullest though late": with_knobs("polyserve", form="polyserve"),
+    "dualmap: never too busy": with_knobs("dualmap", budget_tokens=10**9),
+    "dualmap: own tokens dropped": altered(
+        "dualmap",
+        aggregates=lambda o, v, k: dualmap.longest_and_room(o, v, SimpleNamespace(budget_tokens=k.budget_tokens + 32)),
+    ),
+    "dualmap: strictly below the budget": with_knobs("dualmap", budget_tokens=131),
+    "dualmap: no cache": unfiltered("dualmap"),
+    "dualmap: alike by place": key_of("dualmap", lambda _o, x, _a, _k: (x.queued_prefill_tokens, 0, 0)),
+    "smetric: always placed anew": unfiltered("smetric"),
+    "smetric: every turn a later one": altered(
+        "smetric",
+        aggregates=lambda o, v, k: (
+            v.count(lambda x: smetric._warm_in_time(o, x, v.most(lambda y: y.hit_tokens), k)) > 0,
+            v.most(lambda y: y.hit_tokens),
+        ),
+    ),
+    "smetric: always in time": with_knobs("smetric", slack=1e9),
+    "smetric: slack ignored": with_knobs("smetric", slack=1.0),
+    "smetric: the same objective for every length": with_knobs("smetric", slo_s_per_token=0.0),
+    "smetric: strictly within": with_knobs("smetric", slo_s=1 - 1e-9),
+    "smetric: attention dropped": altered(
+        "smetric",
+        aggregates=lambda o, v, k: smetric.turn_and_longest(o, Over(o, [no_attention(x) for x in v.instances]), k),
+        eligible=lambda o, x, a, k: smetric.warm_or_placed_anew(o, no_attention(x), a, k),
+    ),
+    "smetric: any holder, late or not": altered(
+        "smetric", eligible=lambda o, x, a, _k: o.or_(o.not_(a[0]), o.eq(x.hit_tokens, a[1]))
+    ),
+    "ray: more than a tenth": with_knobs("ray_prefix_affinity", match_rate=0.1 + 1e-9),
+    "ray: any match": with_knobs("ray_prefix_affinity", match_rate=1e-9),
+    "ray: no filter": unfiltered("ray_prefix_affinity"),
+    "ray: waiting dropped": key_of(
+        "ray_prefix_affinity", lambda _o, x, a, _k: (x.running,) if a[0] is None else (x.running, 0)
+    ),
+    "ray: five apart is uneven at five": altered(
+        "ray_prefix_affinity",
+        aggregates=lambda o, v, k: (
+            None if k.imbalanced_threshold is None else v.spread(common.in_flight) >= k.imbalanced_threshold,
+            *ray_prefix.uneven_longest_smallest(o, v, k)[1:],
+        ),
+    ),
+    "ray: never uneven": altered(
+        "ray_prefix_affinity",
+        aggregates=lambda o, v, k: (
+            None if k.imbalanced_threshold is None else False,
+            *ray_prefix.uneven_longest_smallest(o, v, k)[1:],
+        ),
+    ),
 }
 FAULTS |= {
     f"{name}: ties to the first": altered(name, pick=Pick.FIRST)
