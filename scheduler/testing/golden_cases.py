@@ -38,6 +38,15 @@ GOLDEN: tuple[Golden, ...] = (
     case("03 with floor a saturated instance loses", "lmetric", 1, (201, 16), **_NEARLY),
     case("04 queued prefill counts", "lmetric", 1, (12096, 1760), **_QUEUE),
     case("04 a port without it chooses the queue", "lmetric_no_queue", 0, (96, 1760), **_QUEUE),
+    case(
+        "04 tokens in place of the batch see one long request as many short ones",
+        "lmetric_tokens",
+        1,
+        (80 * 4160, 160 * 1160),
+        hit_tokens=(80, 0),
+        running=(1, 9),
+        context_tokens=(4000, 1000),
+    ),
     case("05 on an idle fleet the product is affinity", "lmetric", 2, (160, 96, 32), hit_tokens=(0, 64, 128)),
     case(
         "05 with equal hits the product is load",
