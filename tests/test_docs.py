@@ -200,8 +200,8 @@ def test_the_example_of_the_laws_fails_the_product_as_the_page_says() -> None:
     )
     scope: dict[str, Any] = {}
     exec(law_examples()[0], scope)
+    request = scheduler.Request(id=0, arrival_s=0.0, prompt_tokens=1)
     with pytest.raises(AssertionError) as said:
-        request = scheduler.Request(id=0, arrival_s=0.0, prompt_tokens=1)
         laws.check(laws.from_index(scope["my_rule"]), state, request, laws.PRODUCT)
     assert str(said.value) == message
 
