@@ -18,7 +18,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from theory.derivation import all_derivations
-from theory.registry import Claim, Status, claims
+from theory.registry import PATH, Claim, Status, claims
 
 #: How sphinx-proof calls a claim, by its status; all share one count.
 KINDS = {
@@ -53,8 +53,7 @@ class ClaimDirective(SphinxDirective):  # type: ignore[misc]  # Sphinx is not wh
         found = claims().get(self.arguments[0])
         if found is None:
             raise self.error(f"there is no claim {self.arguments[0]}")
-        pages: dict[str, str] = self.env.__dict__.setdefault("argprod_claims", {})
-        pages[found.id] = self.env.docname
+        self.env.note_dependency(str(PATH))
         block = self.parse_text_to_nodes("\n".join(_statement(found)))
         for kind, word in _EVIDENCE:
             places: Sequence[str] = getattr(found, kind)
@@ -107,6 +106,7 @@ class LedgerDirective(SphinxDirective):  # type: ignore[misc]  # Sphinx is not w
 
     def run(self) -> list[nodes.Node]:
         """The nodes."""
+        self.env.note_dependency(str(PATH))
         rows = ["| no. | claim | status | evidence |", "| ---: | --- | --- | --- |"]
         for claim in claims().values():
             number = "" if claim.number is None else claim.number
@@ -122,16 +122,9 @@ def _counted(claim: Claim) -> Iterator[str]:
             yield f"{count} {word}{'s' if count > 1 else ''}"
 
 
-def _forget(_: Sphinx, env: Any, docname: str) -> None:
-    pages: dict[str, str] = env.__dict__.get("argprod_claims", {})
-    for name in [name for name, page in pages.items() if page == docname]:
-        del pages[name]
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     directives: dict[str, type[Directive]] = {"claim": ClaimDirective, "ledger": LedgerDirective}
     for name, directive in directives.items():
         app.add_directive(name, directive)
-    app.connect("env-purge-doc", _forget)
-    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

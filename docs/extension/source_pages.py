@@ -49,6 +49,8 @@ def _functions(path: Path) -> dict[str, int]:
 def link(env: BuildEnvironment, place: str, text: str) -> nodes.reference:
     """A link to a place in the code, from the page that is being read; the file gets its page."""
     line, file = line_of(place), place.partition(":")[0]
+    for path in (ROOT / file, Path(__file__)):  # a page is made again when what it leads to has changed
+        env.note_dependency(str(path))
     pages: dict[str, set[str]] = env.__dict__.setdefault("argprod_sources", {})
     pages.setdefault(file, set()).add(env.docname)
     uri = f"{env.app.builder.get_relative_uri(env.docname, _page(file))}#L-{line}"
