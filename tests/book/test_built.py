@@ -23,7 +23,7 @@ BROWSERS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-c
 #: Width of a small phone [px].
 PHONE_PX = 360
 PAGES = sorted(str(path.relative_to(HTML)) for path in HTML.rglob("*.html")) if HTML.is_dir() else []
-TEXT_PAGES = [page for page in PAGES if not page.startswith("source/")]
+TEXT_PAGES = [page for page in PAGES if not page.startswith(("source/", "_static/"))]
 
 
 class Quiet(SimpleHTTPRequestHandler):
