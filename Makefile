@@ -53,9 +53,9 @@ test-engines: $(ENGINES)/.ready
 test-vllm: $(VLLM)/.ready
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(VLLM)/bin/python -m pytest tests/engines/test_vllm.py -m slow $(PYTEST_ARGS)
 
-# Warnings are errors. Pages are executed again when their cells change; `make clean` forgets what they gave.
+# Warnings are errors. All pages are written; their cells are executed again only when they change (`make clean` forgets).
 book: $(BOOK)/.ready
-	@PYTHONPATH="$(CURDIR)" MPLBACKEND=agg $(BOOK)/bin/jupyter-book build docs --quiet -W -n --keep-going
+	@PYTHONPATH="$(CURDIR)" MPLBACKEND=agg $(BOOK)/bin/jupyter-book build docs --quiet --all -W -n --keep-going
 	@echo "the book: docs/_build/html/index.html"
 
 test-book: book
