@@ -19,6 +19,7 @@ class Block:
         page: the file, from docs/.
         line: where it begins.
         kind: what stands behind the fence, as ``python`` or ``{code-cell}``.
+        argument: what stands behind the kind.
         text: its lines, without options.
         run_by: the place of the test that runs it, if the line before it names one: ``% run by: tests/...``.
     """
@@ -26,6 +27,7 @@ class Block:
     page: str
     line: int
     kind: str
+    argument: str
     text: str
     run_by: str
 
@@ -39,18 +41,18 @@ def toc_files() -> list[str]:
 def blocks(page: str) -> Iterator[Block]:
     """The fenced blocks of a page that hold code or data; directives that hold text are left out."""
     lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
-    opened: tuple[int, str, str, list[str]] | None = None
+    opened: tuple[int, str, str, str, list[str]] | None = None
     for number, line in enumerate(lines, 1):
         if opened is None:
-            found = re.match(r"^(`{3,})(\{?[\w:-]*\}?)", line)
+            found = re.match(r"^(`{3,})(\{?[\w:-]*\}?) *(.*)$", line)
             if found:
-                opened = (number, found[1], found[2], [])
+                opened = (number, found[1], found[2], found[3], [])
         elif line == opened[1]:
-            at, _, kind, inside = opened
+            at, _, kind, argument, inside = opened
             opened = None
             before = re.match(r"^% run by: (\S+)$", lines[at - 2]) if at > 1 else None
             text = "\n".join(row for row in inside if not row.startswith(":")) + "\n"
-            yield Block(page, at, kind, text, before[1] if before else "")
+            yield Block(page, at, kind, argument, text, before[1] if before else "")
         else:
-            opened[3].append(line)
+            opened[4].append(line)
     assert opened is None, f"{page}: the last block has no end"

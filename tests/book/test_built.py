@@ -14,6 +14,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlparse
 import pytest
 
 from argprod.claims import ROOT
+from tests.book.pages import blocks, toc_files
 from theory.registry import claims
 
 pytestmark = pytest.mark.book
@@ -115,6 +116,13 @@ def test_there_is_one_search_bar_and_it_finds(site: str, browser: Any) -> None:
     wide.wait_for_selector("ul.search li a", timeout=10_000)
     assert wide.locator("ul.search li a").count() > 0
     wide.close()
+
+
+@pytest.mark.parametrize("page", toc_files())
+def test_every_plot_is_on_its_page(page: str) -> None:
+    plots = sum(block.text.count("plt.show()") for block in blocks(page) if block.kind == "{code-cell}")
+    text = (HTML / page).with_suffix(".html").read_text(encoding="utf-8")
+    assert len(re.findall(r'<img[^>]+src="[^"]*_images/', text)) >= plots
 
 
 def targets(page: str) -> set[str]:

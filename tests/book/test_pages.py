@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import importlib
 import io
 import os
 import re
@@ -23,7 +24,7 @@ from theory.registry import claims
 #: Pages whose examples have tests of their own, and where those are.
 OWN_TESTS = {"formats.md": "tests/test_docs.py", "laws.md": "tests/test_docs.py"}
 #: Blocks that are no code: directives of the book, and data that a page shows.
-TEXT = {"{claim}", "{ledger}", "{bibliography}", "{figure}", "{list-table}", "{tableofcontents}"}
+TEXT = {"{claim}", "{generated}", "{ledger}", "{bibliography}", "{figure}", "{list-table}", "{tableofcontents}"}
 PAGES = [page for page in toc_files() if page not in OWN_TESTS]
 #: What may differ from run to run in the output that a page shows is written as three dots.
 LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -41,6 +42,12 @@ def test_no_block_is_of_a_kind_that_nothing_runs() -> None:
     known = {*TEXT, "{code-cell}", "python", "console"}
     strange = [f"{where(b)}: {b.kind or 'no kind'}" for p in PAGES for b in blocks(p) if b.kind not in known]
     assert strange == []
+
+
+@pytest.mark.parametrize("place", sorted({b.argument for p in PAGES for b in blocks(p) if b.kind == "{generated}"}))
+def test_what_is_generated_is_there(place: str) -> None:
+    module, _, name = place.partition(":")
+    assert getattr(importlib.import_module(module), name)().strip()
 
 
 def test_what_another_test_runs_names_it() -> None:
