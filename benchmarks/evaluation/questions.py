@@ -82,6 +82,15 @@ def everyone() -> Iterator[Case]:
                 yield from runs(workload, load, tuple(set(settings(workload, load, rule).values())), seeds)
 
 
+def fixes() -> Iterator[Case]:
+    """What may help where the product loses: the offset of decode, and the detector with its mitigations."""
+    for workload in WORKLOADS:
+        seeds = SEEDS if workload == TRACE else MORE_SEEDS
+        for load in LOADS:
+            yield from runs(workload, load, ("marginal_delay_offset",), seeds)
+            yield from runs(workload, load, (PRODUCT,), seeds, mitigation="auto")
+
+
 def headline() -> Iterator[Case]:
     """The paper's headline: the product, vLLM v1's balancing and the production rule at half load."""
     for workload in WORKLOADS:
@@ -159,6 +168,7 @@ QUESTIONS: Mapping[str, Callable[[], Iterator[Case]]] = MappingProxyType(
         "cost_models": cost_models,
         "indicators": indicators,
         "everyone": everyone,
+        "fixes": fixes,
         "hot_spots": hot_cases,
         "partial_state": partial_state,
     }

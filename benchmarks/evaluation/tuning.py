@@ -11,6 +11,7 @@ import functools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
 from benchmarks.evaluation.rows import DIGITS, FOLDER, with_ties
@@ -20,6 +21,7 @@ from replay.metrics import Summary
 from replay.objectives import OBJECTIVES
 from replay.sim.cluster import roofline_cluster
 from replay.tune import Point, TuneResult, tunable, tune
+from scheduler.state import Request
 
 PATH = FOLDER / "tuned.json"
 OBJECTIVE = "ttft_tpot"
@@ -38,11 +40,16 @@ def key_of(workload: str, load: str, rule: str) -> str:
     return f"{workload} {load} {rule}"
 
 
-def tuned_cell(workload: str, load: str, rule: str, jobs: int) -> dict[str, Any]:
+@functools.lru_cache(maxsize=4)
+def _requests(workload: str, rate: float, seed: int) -> list[Request]:
+    return requests_of(workload, rate, TUNING_REQUESTS, seed)
+
+
+def tuned_cell(workload: str, load: str, rule: str) -> dict[str, Any]:
     """Tune one rule in one cell: the best settings, all points tried, and what the default loses."""
     plan = Plan((), TUNING_SEEDS, roofline_cluster(16), records=False)
-    source = functools.partial(requests_of, workload, rate_of(workload, load), TUNING_REQUESTS)
-    found = tune(with_ties(rule), source, plan, objective=OBJECTIVE, jobs=jobs)
+    source = functools.partial(_requests, workload, rate_of(workload, load))
+    found = tune(with_ties(rule), source, plan, objective=OBJECTIVE)
     cell: dict[str, Any] = {"best": {OBJECTIVE: _plain(found.best)}, "default": _plain(found.default)}
     cell["regret"] = None if found.regret is None else _rounded(found.regret)
     cell["settled"] = found.settled
@@ -100,15 +107,15 @@ def read_tuned() -> dict[str, dict[str, Any]]:
 def fill(jobs: int, progress: Callable[[int, int], None] | None = None) -> Mapping[str, dict[str, Any]]:
     """Tune what is not tuned yet; the file is written after each cell."""
     found = read_tuned()
-    wanted = list(cells())
+    missing = [cell for cell in cells() if key_of(*cell) not in found]
     PATH.parent.mkdir(parents=True, exist_ok=True)
-    for done, (workload, load, rule) in enumerate(wanted, 1):
-        key = key_of(workload, load, rule)
-        if key not in found:
-            found[key] = tuned_cell(workload, load, rule, jobs)
+    with ProcessPoolExecutor(jobs) as pool:
+        running = {pool.submit(tuned_cell, *cell): cell for cell in missing}
+        for done, future in enumerate(as_completed(running), 1):
+            found[key_of(*running[future])] = future.result()
             PATH.write_text(json.dumps(found, sort_keys=True, separators=(",", ":")).replace("},", "},\n") + "\n")
-        if progress is not None:
-            progress(done, len(wanted))
+            if progress is not None:
+                progress(done, len(missing))
     return found
 
 
