@@ -18,7 +18,7 @@ export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-engines test-vllm book test-book check claims bench mutation lock clean setup
+.PHONY: help demo test test-slow test-engines test-vllm book test-book check claims bench evaluation mutation lock clean setup
 
 help:
 	@echo "make demo       replay generated workloads under six rules, write a report"
@@ -30,6 +30,7 @@ help:
 	@echo "make check      format, lint, types, layers, public names, derivations and proofs"
 	@echo "make claims     the evidence of every claim: derivations, proofs, property tests"
 	@echo "make bench      measured ratios against peers"
+	@echo "make evaluation every rule, default and tuned, on every workload and load, simulated; an hour, goes on where it stopped"
 	@echo "make mutation   how many small faults in scheduler/ the tests notice; takes long"
 	@echo "make lock       solve the locked versions again (UPGRADE=1 takes the newest)"
 	@echo "make clean      remove environments, caches and results"
@@ -76,6 +77,9 @@ claims: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+evaluation: $(VENV)/.ready
+	@$(BIN)/python -m benchmarks.evaluation $(EVALUATION_ARGS)
 
 mutation: $(MUTATION)/.ready
 	@$(MUTATION)/bin/python -m benchmarks.mutation $(MUTATION_ARGS)
