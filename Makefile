@@ -56,7 +56,7 @@ test-vllm: $(VLLM)/.ready
 
 # Warnings are errors. All pages are written; their cells are executed again only when they change (`make clean` forgets).
 book: $(BOOK)/.ready
-	@PYTHONPATH="$(CURDIR)" $(BOOK)/bin/jupyter-book build docs --quiet --all -W -n --keep-going
+	@env -u MPLBACKEND PYTHONPATH="$(CURDIR)" $(BOOK)/bin/jupyter-book build docs --quiet --all -W -n --keep-going
 	@echo "the book: docs/_build/html/index.html"
 
 test-book: book
