@@ -55,7 +55,7 @@ test-vllm: $(VLLM)/.ready
 
 # Warnings are errors. All pages are written; their cells are executed again only when they change (`make clean` forgets).
 book: $(BOOK)/.ready
-	@PYTHONPATH="$(CURDIR)" MPLBACKEND=agg $(BOOK)/bin/jupyter-book build docs --quiet --all -W -n --keep-going
+	@PYTHONPATH="$(CURDIR)" MPLBACKEND= $(BOOK)/bin/jupyter-book build docs --quiet --all -W -n --keep-going
 	@echo "the book: docs/_build/html/index.html"
 
 test-book: book
