@@ -16,6 +16,7 @@ from typing import Any
 
 import matplotlib as mpl
 import pytest
+from matplotlib import pyplot as plt
 
 from argprod.claims import place_exists
 from tests.book.pages import DOCS, ROOT, Block, blocks, toc_files
@@ -75,6 +76,7 @@ def test_the_python_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch, t
         else:
             with contextlib.redirect_stdout(io.StringIO()):
                 exec(compile("\n" * block.line + block.text, block.page, "exec"), scope)
+    plt.close("all")
 
 
 def _doctest(block: Block, scope: dict[str, Any]) -> None:
