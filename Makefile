@@ -7,9 +7,10 @@ CORE := .venv-core
 MUTATION := .venv-mutation
 ENGINES := .venv-engines
 VLLM := .venv-vllm
+BOOK := .venv-book
 BIN := $(VENV)/bin
 PACKAGES := scheduler theory proofs replay argprod
-CHECKED := $(PACKAGES) tests $(wildcard benchmarks)
+CHECKED := $(PACKAGES) tests $(wildcard benchmarks) docs/extension
 
 MAKEFLAGS += --no-print-directory
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -17,7 +18,7 @@ export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-engines test-vllm check claims bench mutation lock clean setup
+.PHONY: help demo test test-slow test-engines test-vllm book test-book check claims bench evaluation mutation lock clean setup
 
 help:
 	@echo "make demo       replay generated workloads under six rules, write a report"
@@ -25,9 +26,11 @@ help:
 	@echo "make test-slow  the slow tests"
 	@echo "make test-engines  the tests on real engines, in an environment of their own (1.7 GB)"
 	@echo "make test-vllm  the tests on three vLLM servers on this machine's CPU, in an environment of their own (2.7 GB)"
+	@echo "make book       build the book into docs/_build/html; make test-book looks at it in Chromium"
 	@echo "make check      format, lint, types, layers, public names, derivations and proofs"
 	@echo "make claims     the evidence of every claim: derivations, proofs, property tests"
 	@echo "make bench      measured ratios against peers"
+	@echo "make evaluation every rule, default and tuned, on every workload and load, simulated; an hour, goes on where it stopped"
 	@echo "make mutation   how many small faults in scheduler/ the tests notice; takes long"
 	@echo "make lock       solve the locked versions again (UPGRADE=1 takes the newest)"
 	@echo "make clean      remove environments, caches and results"
@@ -51,6 +54,14 @@ test-engines: $(ENGINES)/.ready
 test-vllm: $(VLLM)/.ready
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(VLLM)/bin/python -m pytest tests/engines/test_vllm.py -m slow $(PYTEST_ARGS)
 
+# Warnings are errors. All pages are written; their cells are executed again only when they change (`make clean` forgets).
+book: $(BOOK)/.ready
+	@env -u MPLBACKEND PYTHONPATH="$(CURDIR)" $(BOOK)/bin/jupyter-book build docs --quiet --all -W -n --keep-going
+	@echo "the book: docs/_build/html/index.html"
+
+test-book: book
+	@$(BOOK)/bin/python -m pytest tests/book -m book $(PYTEST_ARGS)
+
 check: $(VENV)/.ready
 	@echo "check: format" && $(BIN)/ruff format --check --quiet $(CHECKED) \
 		|| { echo "the files are not formatted; run $(BIN)/ruff format $(CHECKED)"; exit 1; }
@@ -67,13 +78,16 @@ claims: $(VENV)/.ready
 bench: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
+evaluation: $(VENV)/.ready
+	@$(BIN)/python -m benchmarks.evaluation $(EVALUATION_ARGS)
+
 mutation: $(MUTATION)/.ready
 	@$(MUTATION)/bin/python -m benchmarks.mutation $(MUTATION_ARGS)
 
 setup: $(VENV)/.ready
 
 # Two stamps: new versions rebuild the environment, a changed pyproject.toml only links the project again.
-$(VENV)/.ready $(MUTATION)/.ready $(ENGINES)/.ready $(VLLM)/.ready: %/.ready: %/.locked pyproject.toml
+$(VENV)/.ready $(MUTATION)/.ready $(ENGINES)/.ready $(VLLM)/.ready $(BOOK)/.ready: %/.ready: %/.locked pyproject.toml
 	@$*/bin/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -117,6 +131,15 @@ $(VLLM)/.locked: requirements/dev.lock requirements/vllm.txt
 	@$(VLLM)/bin/python -m pip install -qq --no-deps --requirement requirements/vllm.txt
 	@touch $@
 
+# All of dev.lock (some of it older: the parser of the book does not read the newest Markdown), the tools of the book, and
+# what drives a browser.
+$(BOOK)/.locked: requirements/book.lock
+	@$(call need-python)
+	@echo "setting up $(BOOK) (once, about a minute)"
+	@$(PYTHON) -m venv --clear $(BOOK)
+	@$(BOOK)/bin/python -m pip install -qq --require-hashes --requirement requirements/book.lock
+	@touch $@
+
 define need-python
 command -v $(PYTHON) >/dev/null \
 	|| { echo "argprod needs Python 3.11 or newer, and $(PYTHON) was not found; name another with make PYTHON=..."; exit 1; }; \
@@ -136,10 +159,13 @@ lock:
 		--generate-hashes --no-emit-index-url --no-header $(if $(UPGRADE),--upgrade) "$$@"; } \
 	&& solve --output-file requirements/core.lock \
 	&& solve --extra full --extra testing --extra second-opinion --extra dev --constraint requirements/core.lock --output-file requirements/dev.lock \
-	&& solve --extra mutation --constraint requirements/dev.lock --output-file requirements/mutation.lock
-	@echo "wrote requirements/core.lock, requirements/dev.lock and requirements/mutation.lock"
+	&& solve --extra mutation --constraint requirements/dev.lock --output-file requirements/mutation.lock \
+	&& { [ -f requirements/book.lock ] || cp requirements/dev.lock requirements/book.lock; } \
+	&& solve --extra full --extra testing --extra second-opinion --extra dev --extra docs --extra browser \
+		--constraint requirements/core.lock --output-file requirements/book.lock
+	@echo "wrote core.lock, dev.lock, mutation.lock and book.lock in requirements/"
 
 clean:
-	@rm -rf $(VENV) $(CORE) $(MUTATION) $(ENGINES) $(VLLM) .venv-aiconfigurator .venv-dynamo *.egg-info build dist out docs/_build mutants
+	@rm -rf $(VENV) $(CORE) $(MUTATION) $(ENGINES) $(VLLM) $(BOOK) .venv-aiconfigurator .venv-dynamo *.egg-info build dist out docs/_build mutants
 	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage argprod-report*.html
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

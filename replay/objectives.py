@@ -39,6 +39,12 @@ class Objective:
         return None if value is None else self.factor * value
 
 
+def _both(summary: Summary) -> float | None:
+    """Geometric mean of mean TTFT and mean TPOT [s]: no weight between the two, and neither can be given up."""
+    ttft, tpot = summary.ttft_s.mean, summary.tpot_s.mean
+    return None if ttft is None or tpot is None else (ttft * tpot) ** 0.5
+
+
 #: Every objective, by name.
 OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
     {
@@ -50,6 +56,7 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
             Objective("tpot_p99", "TPOT p99", "ms", 1000, lambda s: s.tpot_s.p99),
             Objective("e2e_mean", "E2E mean", "s", 1, lambda s: s.e2e_s.mean),
             Objective("e2e_p99", "E2E p99", "s", 1, lambda s: s.e2e_s.p99),
+            Objective("ttft_tpot", "geometric mean of TTFT and TPOT", "ms", 1000, _both),
             Objective("goodput", "goodput", "%", 100, lambda s: s.goodput_fraction, more=True),
         )
     }

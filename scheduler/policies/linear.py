@@ -53,7 +53,7 @@ LINEAR = Rule(
             0.7,
             "lambda, the weight of the cache term",
             Domain(0, 1, low_open=True, typical_high=1),
-            sweep=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98),
+            sweep=(0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99),
         ),
         Knob(
             "form",

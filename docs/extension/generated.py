@@ -1,0 +1,49 @@
+"""``{generated} MODULE:FUNCTION``: Markdown that a function gives, at its place on the page.
+
+For tables of results: they are computed from committed data when the page is built, never typed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+
+def function_of(place: str) -> Callable[[], str]:
+    """The function that ``MODULE:FUNCTION`` names.
+
+    Raises:
+        LookupError: if there is none.
+    """
+    module, _, name = place.partition(":")
+    try:
+        found: Callable[[], str] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as fault:
+        raise LookupError(f"{place}: {fault}") from None
+    return found
+
+
+class GeneratedDirective(SphinxDirective):  # type: ignore[misc]  # Sphinx is not where types are checked
+    """Shows what a function gives."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The nodes."""
+        function = function_of(self.arguments[0])
+        file = inspect.getsourcefile(function)
+        if file is not None:
+            self.env.note_dependency(file)
+        return list(self.parse_text_to_nodes(function()))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Called by Sphinx."""
+    app.add_directive("generated", GeneratedDirective)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
