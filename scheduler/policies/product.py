@@ -58,7 +58,7 @@ LMETRIC_NO_SELF = Rule(
 LMETRIC_TOKENS = Rule(
     "lmetric_tokens",
     "the product with all tokens for the batch size",
-    "the choice of indicator that LMetric argues against; docs/sources.md#lmetric",
+    "LMetric argues against it; docs/sources.md#lmetric",
     product_of_tokens,
     needs=("context_tokens",),
 )
