@@ -60,7 +60,7 @@ def address_of(target: str) -> str | None:
     return known.get(target) or known.get(target.rpartition(".")[0])
 
 
-class ApiDirective(Reference):
+class ApiDirective(Reference):  # type: ignore[misc]
     """All public names of a package, grouped by kind."""
 
     required_arguments = 1
@@ -86,10 +86,10 @@ class ApiDirective(Reference):
             if names:
                 links = ", ".join(f"{{py:obj}}`{name} <{package}.{name}>`" for name in names)
                 lines.append(f"{kind}\n: {links}\n")
-        return self.markdown("\n".join(lines))
+        return list(self.markdown("\n".join(lines)))
 
     def _text(self, docstring: str) -> list[nodes.Node]:
-        return self.markdown(as_markdown(docstring, address_of))
+        return list(self.markdown(as_markdown(docstring, address_of)))
 
     def _entry(self, package: str, module: ModuleType, name: str) -> nodes.section:
         value, anchor = getattr(module, name), f"{package}.{name}"
@@ -98,14 +98,14 @@ class ApiDirective(Reference):
         made = self.section(anchor, name)
         place = _place(module, name, value)
         if kind == "data":
-            made += self._text(_comment(place, name) or "")
+            made += self._text(_comment(place, name) or _kind_of(value))
             made += self.code(f"{name}: {_type(value)}", "python")
         else:
             if not (inspect.isclass(value) and issubclass(value, enum.Enum)):
                 made += self.code(_declared(name, value), "python")
+            if package == "scheduler.formulas":
+                made += self._symbols(name)
             made += self._text(_doc(value))
-        if package == "scheduler.formulas" and kind == "function":
-            made += self._symbols(name)
         if inspect.isclass(value):
             made += list(self._members(value))
         line = nodes.paragraph(classes=["evidence"])
@@ -119,7 +119,7 @@ class ApiDirective(Reference):
             latex = formula(name).latex()
         except (BadInput, TypeError, ValueError, AttributeError):
             return []
-        return self.markdown(f"$$\n{latex}\n$$")
+        return list(self.markdown(f"$$\n{latex}\n$$"))
 
     def _members(self, value: type) -> Iterator[nodes.Node]:
         if issubclass(value, enum.Enum):
@@ -146,7 +146,9 @@ class ApiDirective(Reference):
 
 def _kind(value: Any) -> str:
     if inspect.isclass(value):
-        return "Errors" if issubclass(value, Exception) else "Named values" if issubclass(value, enum.Enum) else "Classes"
+        return (
+            "Errors" if issubclass(value, Exception) else "Named values" if issubclass(value, enum.Enum) else "Classes"
+        )
     return "Functions" if inspect.isfunction(value) else "Constants"
 
 
@@ -184,8 +186,7 @@ def _signature(name: str, value: Callable[..., Any]) -> str:
 
 
 def _parameter(parameter: inspect.Parameter) -> str:
-    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
-    text = stars + parameter.name
+    text = str(parameter).partition(":")[0].partition("=")[0].strip()  # with its stars
     known = parameter.annotation is not inspect.Parameter.empty
     if known:
         text += f": {_plain(parameter.annotation)}"
@@ -227,6 +228,12 @@ def _comment(place: str, name: str) -> str:
     module = place.partition(":")[0].removesuffix(".py").replace("/", ".")
     found = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", name), [])
     return "\n".join(found)
+
+
+def _kind_of(value: Any) -> str:
+    """What a constant without a comment is: its type, and what that says of itself."""
+    words = " ".join((type(value).__doc__ or "").split("\n\n", 1)[0].split())
+    return f"One :class:`{type(value).__name__}`: {words}"
 
 
 def _enum_comments(value: type) -> dict[str, str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from theory.registry import claims
 
-#: From the target of a role, ``scheduler.router.Router``, to its public name, which the reference has; None where none is.
+#: From the target of a role, ``scheduler.router.Router``, to its public name, which the reference has, or None.
 Address = Callable[[str], str | None]
 
 _LISTS = ("Args", "Attributes", "Raises")

@@ -1,4 +1,4 @@
-"""Directives of the reference: ``{cli}``, ``{rules}``, ``{workloads}``, ``{schemas}``. Nothing on their pages is typed."""
+"""Directives of the reference: ``{cli}``, ``{rules}``, ``{workloads}``, ``{schemas}``. Nothing there is typed."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def _nothing(_: str) -> str | None:
     return None
 
 
-class CliDirective(Reference):
+class CliDirective(Reference):  # type: ignore[misc]
     """Every command of the command line with its arguments and options, then the exit codes."""
 
     def run(self) -> list[nodes.Node]:
         """The nodes."""
         self.depends_on([str(path.relative_to(ROOT)) for path in sorted((ROOT / "argprod").glob("*.py"))])
-        group = typer.main.get_command(commands)
+        group: Any = typer.main.get_command(commands)
         found = self._anchored(group.commands)
         for name, command in group.commands.items():
             found.append(self._command(name, command))
@@ -86,7 +86,7 @@ class CliDirective(Reference):
 
 
 def _place_of(command: str) -> str:
-    function = next(each.callback for each in commands.registered_commands if each.name == command)
+    function: Any = next(each.callback for each in commands.registered_commands if each.name == command)
     path = Path(inspect.getsourcefile(function) or "").relative_to(ROOT).as_posix()
     return f"{path}:{function.__name__}"
 
@@ -119,7 +119,7 @@ def _exit_codes() -> Iterator[str]:
         yield f"| {code} | {meaning} |"
 
 
-class RulesDirective(Reference):
+class RulesDirective(Reference):  # type: ignore[misc]
     """The catalogue of rules, file by file: what the file says of them, then each with key, ties, needs and knobs."""
 
     def run(self) -> list[nodes.Node]:
@@ -136,9 +136,13 @@ class RulesDirective(Reference):
             parts = [self._rule(rule) for rule in rules]
             name = Path(file).stem.replace("_", " ")
             made.append(
-                self.section(f"rules-{Path(file).stem}", name, *self.markdown(text), self.source(file), *parts, code=False)
+                self.section(
+                    f"rules-{Path(file).stem}", name, *self.markdown(text), self.source(file), *parts, code=False
+                )
             )
-        rows += [f"| `{rule.name}` | {inline(rule.summary, _nothing)} | {_source(rule)} |" for rule in CATALOGUE.values()]
+        rows += [
+            f"| `{rule.name}` | {inline(rule.summary, _nothing)} | {_source(rule)} |" for rule in CATALOGUE.values()
+        ]
         return [*self.markdown("\n".join(rows)), *made]
 
     def _rule(self, rule: Rule) -> nodes.section:
@@ -168,16 +172,16 @@ def _file_of(rule: Rule) -> str:
 
     from scheduler.policies import catalogue
 
-    for module in catalogue._FILES:
+    for module in catalogue._FILES:  # noqa: SLF001 - which file lists a rule nobody else needs to know
         if rule in module.RULES:
-            return Path(str(sys.modules[module.__name__].__file__)).relative_to(ROOT).as_posix()
+            return str(Path(str(sys.modules[module.__name__].__file__)).relative_to(ROOT).as_posix())
     raise LookupError(rule.name)
 
 
 def _source(rule: Rule) -> str:
     found = re.fullmatch(r"claim (\w+)", rule.source)
     text = f"claim ``{found[1]}``" if found else rule.source
-    return inline(text, _nothing)
+    return str(inline(text, _nothing))
 
 
 def _knob(knob: Knob) -> str:
@@ -187,7 +191,7 @@ def _knob(knob: Knob) -> str:
     return f"- `{knob.name}` = `{default}`: {inline(f'{knob.meaning}; {domain}', _nothing)}{sweep}"
 
 
-class WorkloadsDirective(Reference):
+class WorkloadsDirective(Reference):  # type: ignore[misc]
     """The generated workloads with their parameters."""
 
     def run(self) -> list[nodes.Node]:
@@ -207,7 +211,7 @@ class WorkloadsDirective(Reference):
         return made
 
 
-class SchemasDirective(Reference):
+class SchemasDirective(Reference):  # type: ignore[misc]
     """The JSON Schemas, each with its objects and fields, and the file itself."""
 
     def run(self) -> list[nodes.Node]:
@@ -229,14 +233,14 @@ class SchemasDirective(Reference):
 
     def _fields(self, schema: dict[str, Any]) -> list[nodes.Node]:
         if "enum" in schema:
-            return self.markdown("One of " + ", ".join(f"`{each}`" for each in schema["enum"]) + ".")
-        return self.markdown("\n".join(_rows(schema, "")))
+            return list(self.markdown("One of " + ", ".join(f"`{each}`" for each in schema["enum"]) + "."))
+        return list(self.markdown("\n".join(_rows(schema, ""))))
 
 
 def _described(schema: dict[str, Any]) -> str:
     """The description without the list of its fields, which the fields carry themselves."""
     head, _, rest = str(schema.get("description", "")).partition("\n")
-    return inspect.cleandoc(rest and f"{head}\n{rest}" or head).split("\nArgs:", 1)[0]
+    return inspect.cleandoc(f"{head}\n{rest}" if rest else head).split("\nArgs:", 1)[0]
 
 
 def _told(schema: dict[str, Any]) -> dict[str, str]:
@@ -266,7 +270,7 @@ def _rows(schema: dict[str, Any], before: str) -> Iterator[str]:
 
 def _type(field: dict[str, Any]) -> str:
     if "$ref" in field:
-        return field["$ref"].rpartition("/")[2]
+        return str(field["$ref"]).rpartition("/")[2]
     if "anyOf" in field:
         return " or ".join(_type(each) for each in field["anyOf"])
     if "enum" in field:

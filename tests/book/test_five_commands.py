@@ -1,4 +1,4 @@
-"""The page "My trace, my verdict": at most five commands from a clone to a verdict, each run, each printing what is shown."""
+"""The page "My trace, my verdict": at most five commands from a clone to a verdict, each run as it is shown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_there_are_at_most_five_commands_and_the_first_is_the_set_up() -> None:
 
 def test_the_stand_in_is_made_and_every_command_runs_as_shown(tmp_path: Path) -> None:
     (tmp_path / ".venv").symlink_to(Path(sys.executable).parent.parent)  # what `make setup` makes
-    env = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "COLUMNS": "92", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
     ran = 0
     for block in blocks(PAGE):
         for command, wanted in commands(block) if block.kind == "console" else ():
