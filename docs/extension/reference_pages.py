@@ -128,7 +128,6 @@ class RulesDirective(Reference):  # type: ignore[misc]
         files: dict[str, list[Rule]] = {}
         for rule in CATALOGUE.values():
             files.setdefault(_file_of(rule), []).append(rule)
-        rows = ["| rule | takes the least | from |", "| --- | --- | --- |"]
         made: list[nodes.Node] = []
         for file, rules in files.items():
             module = inspect.getmodule(rules[0].key)
@@ -140,10 +139,18 @@ class RulesDirective(Reference):  # type: ignore[misc]
                     f"rules-{Path(file).stem}", name, *self.markdown(text), self.source(file), *parts, code=False
                 )
             )
-        rows += [
-            f"| `{rule.name}` | {inline(rule.summary, _nothing)} | {_source(rule)} |" for rule in CATALOGUE.values()
-        ]
-        return [*self.markdown("\n".join(rows)), *made]
+        return [self._overview(), *made]
+
+    def _overview(self) -> nodes.bullet_list:
+        """Every rule in a line that leads to its section."""
+        made = nodes.bullet_list(bullet="-")
+        for rule in CATALOGUE.values():
+            line = nodes.paragraph()
+            name = nodes.literal(rule.name, rule.name)
+            line += nodes.reference("", "", name, refuri=f"#rule-{rule.name}", internal=True)
+            line += nodes.Text(f": {rule.summary}")
+            made += nodes.list_item("", line)
+        return made
 
     def _rule(self, rule: Rule) -> nodes.section:
         facts = [f"{inline(_sentence(rule.summary), _nothing)} {_PICKS[rule.pick]}"]
