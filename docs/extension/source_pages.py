@@ -24,7 +24,7 @@ LINES_MAX = 2000
 
 
 def line_of(place: str) -> int:
-    """The line at which a place begins: ``FILE.py:FUNCTION``, ``FILE.py::FUNCTION``, or a file as a whole.
+    """The line at which a place begins: ``FILE.py:NAME``, ``FILE.py::NAME``, or a file as a whole.
 
     Raises:
         LookupError: if there is no such file or function.
@@ -43,7 +43,12 @@ def line_of(place: str) -> int:
 @cache
 def _functions(path: Path) -> dict[str, int]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return {node.name: node.lineno for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    found = {node.name: node.lineno for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    for node in tree.body:  # constants
+        for target in node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]:
+            if isinstance(target, ast.Name):
+                found.setdefault(target.id, node.lineno)
+    return found
 
 
 def link(env: BuildEnvironment, place: str, text: str) -> nodes.reference:

@@ -25,17 +25,8 @@ from theory.registry import claims
 #: Pages whose examples have tests of their own, and where those are.
 OWN_TESTS = {"formats.md": "tests/test_docs.py", "laws.md": "tests/test_docs.py"}
 #: Blocks that are no code: directives of the book, and data that a page shows.
-TEXT = {
-    "{claim}",
-    "{math}",
-    "{include}",
-    "{generated}",
-    "{ledger}",
-    "{bibliography}",
-    "{figure}",
-    "{list-table}",
-    "{tableofcontents}",
-}
+TEXT = {"{claim}", "{ledger}", "{math}", "{generated}", "{include}", "{bibliography}", "{figure}", "{list-table}"}
+TEXT |= {"{tableofcontents}", "{admonition}", "{api}", "{cli}", "{rules}", "{workloads}", "{schemas}"}
 PAGES = [page for page in toc_files() if page not in OWN_TESTS]
 #: What may differ from run to run in the output that a page shows is written as three dots.
 LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
