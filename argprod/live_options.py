@@ -46,7 +46,8 @@ LogFolder = Annotated[
     Path | None,
     typer.Option(
         "--log",
-        help="Keep the log of every request of every run in this folder; runs that it has in full are not done again.",
+        help="Keep the log of every request of every run in this folder. Runs that it has in full are not done again; "
+        "a folder with logs of other settings is refused.",
         show_default=False,
     ),
 ]

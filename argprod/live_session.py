@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from argprod.live_options import LiveOptions
+from argprod.live_view import taken_told
 from replay.engines.cache_feed import CacheFeed
 from replay.engines.catalogue import engines_of
 from replay.engines.kv_blocks import BLOCKS_MAX
@@ -21,6 +22,7 @@ from replay.engines.prompts import Prompts
 from replay.engines.protocol import Engine
 from replay.live_plan import LivePlan, RouterOf, Turn, read_part, run_plan
 from replay.live_record import Line
+from replay.log_folder import Standing
 from replay.run_log import Log
 from scheduler.cost import StepTime
 from scheduler.errors import BadInput, EngineFailure
@@ -64,15 +66,20 @@ class Session:
                 self.open = None
                 bars.update(task, completed=len(self.logs) * len(self.requests))
 
+            def found(known: Standing) -> None:
+                told = taken_told(known, len(list(self.plan.order())))
+                if told:
+                    console.print(told, soft_wrap=True)
+
             try:
-                asyncio.run(self._main(heard, done))
+                asyncio.run(self._main(found, heard, done))
             except KeyboardInterrupt:
                 return True
             except EngineFailure as fault:
                 self.fault = fault
         return False
 
-    async def _main(self, heard: Any, done: Any) -> None:
+    async def _main(self, found: Any, heard: Any, done: Any) -> None:
         live = self.live
         engines = engines_of(live.engine, live.instances, live.endpoints)
         feed = CacheFeed()
@@ -93,8 +100,9 @@ class Session:
                 return made(turn)
 
             await run_plan(
-                self.plan, engines, self.requests, router_of, self.folder, prompts=prompts, heard=heard, done=done
-            )
+                self.plan, engines, self.requests, router_of, self.folder, prompts=prompts,
+                found=found, heard=heard, done=done,
+            )  # fmt: skip
 
     def cut_short(self) -> Log | None:
         """What the run that was going on when it ended has left behind."""

@@ -13,6 +13,7 @@ from argprod.watch_table import watch_table
 from replay.engines.kv_subscriber import KvSubscriber
 from replay.experiment import Run
 from replay.live_result import LiveRun, Lost
+from replay.log_folder import Standing
 
 #: Requests that a line on lost ones names, at most.
 IDS_SHOWN = 8
@@ -56,6 +57,22 @@ def cut_told(run: LiveRun) -> str:
     return (
         f"{run.policy}, repetition {run.repeat}: in no table above; what had ended by then is in the log and the JSON"
     )
+
+
+def taken_told(known: Standing, runs: int) -> str:
+    """What a folder of logs has of the runs already; nothing if it has nothing.
+
+    Example:
+        >>> taken_told(Standing(begun=frozenset({"00-random.jsonl"})), 4)
+        '0 of 4 runs taken from the log, 1 run that was cut short is done again'
+    """
+    if not known.whole and not known.begun:
+        return ""
+    again, several = len(known.begun), len(known.begun) > 1
+    cut = (
+        f", {again} {'runs that were' if several else 'run that was'} cut short {'are' if several else 'is'} done again"
+    )
+    return f"{len(known.whole)} of {runs} runs taken from the log{cut if again else ''}"
 
 
 def events_told(ear: KvSubscriber) -> str:

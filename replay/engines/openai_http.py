@@ -39,6 +39,9 @@ RESETS = ("auto", "endpoint", "salt")
 _RESET_PATHS = ("/reset_prefix_cache", "/flush_cache")
 #: What a server answers that has no such path, and one that cannot empty its cache now but may soon.
 _ABSENT, _BUSY = (404, 405), (400, 409, 503)
+#: Options that make no run another one: how long is waited for a server before it is asked for anything, and what a
+#: server that was found says better itself.
+BESIDE = ("model", "block_tokens", "kv_blocks", "reset", "ready_s", "ask_s", "reset_s")
 #: How long to wait for the end of a stream that has said it is done: then its connection can be used again [s].
 _DRAIN_S = 0.1
 
