@@ -69,7 +69,7 @@ def live_and_show(
     whole = [told_of(log, by_id, session.block_tokens) for log in session.logs]
     part = [] if cut is None else [told_of(cut, by_id, session.block_tokens)]
     told = [*whole, *part]
-    heard = [events_told(ear) for ear in session.ears]
+    heard = [*(events_told(ear) for ear in session.ears if session.measured), *session.contradictions]
     if told:  # part of a trace is not compared with the whole of it
         show_live(console, whole or part, live, heard)
     for _, run in part if whole else ():

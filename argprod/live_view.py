@@ -76,8 +76,8 @@ def taken_told(known: Standing, runs: int) -> str:
 
 
 def events_told(ear: KvSubscriber) -> str:
-    """What came of the KV events of an engine, in a sentence."""
-    counts, blocks = ear.counts, ear.blocks.counts
+    """What came of the KV events of an engine in the runs that were made just now, in a sentence."""
+    counts, blocks = ear.counted()
     odd = {
         "lost": counts.lost,
         "unreadable": counts.unreadable,
@@ -89,7 +89,7 @@ def events_told(ear: KvSubscriber) -> str:
         "blocks forgotten": blocks.dropped,
     }
     words = [f"{count} {word}" for word, count in odd.items() if count]
-    ending = f" ({ear.fault})" if ear.fault else ""
+    ending = f" ({ear.fault})" if ear.fault and (counts.unreadable or counts.failed_replays) else ""
     told = ", ".join([f"{counts.read} batches read", f"{blocks.stored} blocks stored", *words])
     return f"KV events of {ear.name}: {told}{ending}."
 
