@@ -14,7 +14,13 @@ from replay.engines.kv_subscriber import KvSubscriber
 from replay.experiment import Run
 from replay.live_result import LiveRun, Lost
 from replay.log_folder import Standing
+from replay.prediction import ON_ITS_WAY, UNKNOWN
 
+#: Why a prediction was off, in words.
+_CAUSES = {
+    ON_ITS_WAY: "came while another request with the same beginning was being computed there, so nobody could know",
+    UNKNOWN: "had another reason (such as blocks pushed out, or KV events that had not come yet)",
+}
 #: Requests that a line on lost ones names, at most.
 IDS_SHOWN = 8
 
@@ -102,10 +108,10 @@ def _predicted(runs: Sequence[LiveRun]) -> list[str]:
     causes: dict[str, int] = {}
     for off in (off for run in runs for off in run.prediction.off):
         causes[off.cause] = causes.get(off.cause, 0) + 1
-    others = ", ".join(f"{cause}: {count}" for cause, count in sorted(causes.items()))
+    others = "; ".join(f"{count} {_CAUSES.get(cause, cause)}" for cause, count in sorted(causes.items()))
     return [
-        f"Cached tokens were as the router predicted, to the block, in {100 * equal / told:.1f}% of {told} requests"
-        + (f" (others: {others})." if others else ".")
+        f"Cached tokens were as the router predicted, to the block, in {100 * equal / told:.1f}% of {told} requests."
+        + (f" Of the others, {others}." if others else "")
     ]
 
 
