@@ -295,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, _stop)
     try:
         _check_start(given.count, given.port, shape)
-        sys.stderr.write(f"starting {given.count} vLLM servers; that takes about a minute\n")
+        sys.stderr.write(f"starting {given.count} vLLM servers; that takes a minute or two\n")
         with servers(given.count, port=given.port, shape=shape) as started:
             sys.stdout.write(hint([(one.url, one.events, one.replay) for one in started], shape.vocabulary) + "\n")
             sys.stdout.flush()

@@ -199,7 +199,7 @@ def test_the_command_says_where_they_are_and_ends_them_when_it_is_stopped(notes:
     with command("--count", "2", "--port", "0", ignoring=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stderr.readline() == "starting 2 vLLM servers; that takes about a minute\n"
+        assert process.stderr.readline() == "starting 2 vLLM servers; that takes a minute or two\n"
         lines = [process.stdout.readline().split() for _ in range(2)]
         assert [asked(url, "/health") for url, _ in lines] == [200, 200]
         assert all(re.fullmatch(r"ipc://[^,]+events,ipc://[^,]+replay", events) for _, events in lines)
