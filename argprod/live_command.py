@@ -28,9 +28,11 @@ from argprod.live_session import Session
 from argprod.live_view import cut_told, events_told, remarks, show_live
 from argprod.provenance import provenance
 from argprod.source_view import source_lines, trace_facts_of
+from replay.engines.openai_http import BESIDE
 from replay.experiment import Plan, Run
 from replay.live_plan import LivePlan
 from replay.live_result import LiveResult, LiveRun, told_of
+from replay.log_folder import SOURCE
 from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN
 from replay.run import Pace
 from replay.sim.cluster import Cluster
@@ -67,7 +69,7 @@ def live_and_show(
     whole = [told_of(log, by_id, session.block_tokens) for log in session.logs]
     part = [] if cut is None else [told_of(cut, by_id, session.block_tokens)]
     told = [*whole, *part]
-    heard = [events_told(ear) for ear in session.ears]
+    heard = [*(events_told(ear) for ear in session.ears if session.measured), *session.contradictions]
     if told:  # part of a trace is not compared with the whole of it
         show_live(console, whole or part, live, heard)
     for _, run in part if whole else ():
@@ -104,14 +106,18 @@ def _plan(
     info: SourceInfo,
     step_times: StepTime | None,
 ) -> LivePlan:
-    """What to run; a log of other settings than these is not taken up."""
+    """What to run; :mod:`replay.log_folder` says which settings make a run another one, and which are noted only."""
+    engine = live.engine.settings()
+    beside = {name: engine.pop(name) for name in BESIDE if live.engine.name == "http"}
     settings = {
         "argprod": argprod.__version__,
-        "source": asdict(chosen),
-        "sha256": info.sha256,
         "step_times": None if step_times is None else asdict(step_times),
-        **live.engine.settings(),
-        "instances": live.instances,
+        **engine,
+        "hears_caches": bool(live.kv_events),
+    }
+    noted = {
+        SOURCE: {**asdict(chosen), "sha256": info.sha256},
+        **beside,
         "endpoints": list(live.endpoints),
         "kv_events": list(live.kv_events),
     }
@@ -123,6 +129,7 @@ def _plan(
         warm_up=live.warm_up,
         settings=settings,
         mitigations=live.mitigations,
+        noted=noted,
     )
 
 

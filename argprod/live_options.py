@@ -34,9 +34,10 @@ KvEvents = Annotated[
     list[str] | None,
     typer.Option(
         "--kv-events",
-        help="ZMQ address at which a server tells what it caches, as tcp://HOST:PORT, and after a comma the one at "
-        "which it tells that again; one for each --endpoint, in the same order. Without, the router goes by what it "
-        "sent where.",
+        help="ZMQ address at which a server tells what it caches, tcp://HOST:PORT or ipc://PATH, and if it has one, "
+        "after a comma and without a space, the one at which it tells that again: "
+        "tcp://127.0.0.1:5557,tcp://127.0.0.1:5558. One for each --endpoint, in the same order. Without, the router "
+        "goes by what it sent where.",
         show_default=False,
     ),
 ]
@@ -45,7 +46,8 @@ LogFolder = Annotated[
     Path | None,
     typer.Option(
         "--log",
-        help="Keep the log of every request of every run in this folder; runs that it has in full are not done again.",
+        help="Keep the log of every request of every run in this folder. Runs that it has in full are not done again; "
+        "a folder with logs of other settings is refused.",
         show_default=False,
     ),
 ]

@@ -13,14 +13,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from argprod.live_options import LiveOptions
+from argprod.live_view import taken_told
 from replay.engines.cache_feed import CacheFeed
 from replay.engines.catalogue import engines_of
 from replay.engines.kv_blocks import BLOCKS_MAX
 from replay.engines.kv_subscriber import KvSubscriber
+from replay.engines.kv_witness import KvWitness, sent_to
 from replay.engines.prompts import Prompts
 from replay.engines.protocol import Engine
 from replay.live_plan import LivePlan, RouterOf, Turn, read_part, run_plan
 from replay.live_record import Line
+from replay.log_folder import Standing
 from replay.run_log import Log
 from scheduler.cost import StepTime
 from scheduler.errors import BadInput, EngineFailure
@@ -49,6 +52,8 @@ class Session:
         self.fault: EngineFailure | None = None
         self.open: Turn | None = None
         self.ears: list[KvSubscriber] = []
+        self.measured = False  # whether anything was run, not only taken from logs
+        self.contradictions: list[str] = []  # on KV events that are none of their instance's
 
     def run(self, console: Console) -> bool:
         """Do the plan; returns whether the user stopped it. An engine that ended it is in ``fault``."""
@@ -64,24 +69,30 @@ class Session:
                 self.open = None
                 bars.update(task, completed=len(self.logs) * len(self.requests))
 
+            def found(known: Standing) -> None:
+                told = taken_told(known, len(list(self.plan.order())))
+                if told:
+                    console.print(told, soft_wrap=True)
+
             try:
-                asyncio.run(self._main(heard, done))
+                asyncio.run(self._main(found, heard, done))
             except KeyboardInterrupt:
                 return True
             except EngineFailure as fault:
                 self.fault = fault
         return False
 
-    async def _main(self, heard: Any, done: Any) -> None:
+    async def _main(self, found: Any, heard: Any, done: Any) -> None:
         live = self.live
         engines = engines_of(live.engine, live.instances, live.endpoints)
         feed = CacheFeed()
+        witness = KvWitness(feed)
         async with contextlib.AsyncExitStack() as stack:  # closes each, whatever another one's closing says
             for engine in engines:
                 stack.push_async_callback(engine.close)
                 await engine.start()
             self.block_tokens = _block_tokens(engines)
-            self.ears = _ears(engines, live.kv_events, feed)
+            self.ears = _ears(engines, live.kv_events, witness, feed)
             for ear in self.ears:
                 stack.push_async_callback(ear.close)
                 await ear.start()
@@ -89,19 +100,37 @@ class Session:
             made = _router_of(engines, feed, self.ears, self.step_times)
 
             def router_of(turn: Turn) -> Router:
-                self.open = turn
+                if not self.measured:
+                    for ear in self.ears:
+                        ear.count_anew()
+                self.open, self.measured = turn, True
+                witness.forget()
                 return made(turn)
 
+            def ended(turn: Turn, log: Log) -> None:
+                if self.ears and self.open == turn and not self.contradictions:
+                    self.contradictions = witness.contradictions(self._sent(log, prompts))
+                done(turn, log)
+
             await run_plan(
-                self.plan, engines, self.requests, router_of, self.folder, prompts=prompts, heard=heard, done=done
-            )
+                self.plan, engines, self.requests, router_of, self.folder, prompts=prompts,
+                found=found, heard=heard, done=ended,
+            )  # fmt: skip
+
+    def _sent(self, log: Log, prompts: Prompts) -> dict[str, set[int]]:
+        """What instances were sent in a run, as :mod:`replay.engines.kv_witness` compares it."""
+        seed = log.header.prompt_seed
+        asked = prompts if seed is None else prompts.salted(seed)
+        return sent_to(log.lines, {request.id: request for request in self.requests}, asked)
 
     def cut_short(self) -> Log | None:
         """What the run that was going on when it ended has left behind."""
         return None if self.open is None else read_part(self.open, self.folder)
 
 
-def _ears(engines: Sequence[Engine], addresses: Sequence[str], feed: CacheFeed) -> list[KvSubscriber]:
+def _ears(
+    engines: Sequence[Engine], addresses: Sequence[str], witness: KvWitness, feed: CacheFeed
+) -> list[KvSubscriber]:
     """What listens to the caches of the engines; nothing where no address was given."""
     ears = []
     for engine, address in zip(engines, addresses, strict=bool(addresses)):
@@ -110,7 +139,7 @@ def _ears(engines: Sequence[Engine], addresses: Sequence[str], feed: CacheFeed) 
             KvSubscriber(
                 engine.name,
                 events,
-                sink=feed,
+                sink=witness,
                 cleared=feed.cleared,
                 block_tokens=engine.block_tokens,
                 replay=again or None,

@@ -13,7 +13,14 @@ from argprod.watch_table import watch_table
 from replay.engines.kv_subscriber import KvSubscriber
 from replay.experiment import Run
 from replay.live_result import LiveRun, Lost
+from replay.log_folder import Standing
+from replay.prediction import ON_ITS_WAY, UNKNOWN
 
+#: Why a prediction was off, in words.
+_CAUSES = {
+    ON_ITS_WAY: "came while another request with the same beginning was being computed there, so nobody could know",
+    UNKNOWN: "had another reason (such as blocks pushed out, or KV events that had not come yet)",
+}
 #: Requests that a line on lost ones names, at most.
 IDS_SHOWN = 8
 
@@ -58,9 +65,25 @@ def cut_told(run: LiveRun) -> str:
     )
 
 
+def taken_told(known: Standing, runs: int) -> str:
+    """What a folder of logs has of the runs already; nothing if it has nothing.
+
+    Example:
+        >>> taken_told(Standing(begun=frozenset({"00-random.jsonl"})), 4)
+        '0 of 4 runs taken from the log, 1 run that was cut short is done again'
+    """
+    if not known.whole and not known.begun:
+        return ""
+    again, several = len(known.begun), len(known.begun) > 1
+    cut = (
+        f", {again} {'runs that were' if several else 'run that was'} cut short {'are' if several else 'is'} done again"
+    )
+    return f"{len(known.whole)} of {runs} runs taken from the log{cut if again else ''}"
+
+
 def events_told(ear: KvSubscriber) -> str:
-    """What came of the KV events of an engine, in a sentence."""
-    counts, blocks = ear.counts, ear.blocks.counts
+    """What came of the KV events of an engine in the runs that were made just now, in a sentence."""
+    counts, blocks = ear.counted()
     odd = {
         "lost": counts.lost,
         "unreadable": counts.unreadable,
@@ -72,7 +95,7 @@ def events_told(ear: KvSubscriber) -> str:
         "blocks forgotten": blocks.dropped,
     }
     words = [f"{count} {word}" for word, count in odd.items() if count]
-    ending = f" ({ear.fault})" if ear.fault else ""
+    ending = f" ({ear.fault})" if ear.fault and (counts.unreadable or counts.failed_replays) else ""
     told = ", ".join([f"{counts.read} batches read", f"{blocks.stored} blocks stored", *words])
     return f"KV events of {ear.name}: {told}{ending}."
 
@@ -85,10 +108,10 @@ def _predicted(runs: Sequence[LiveRun]) -> list[str]:
     causes: dict[str, int] = {}
     for off in (off for run in runs for off in run.prediction.off):
         causes[off.cause] = causes.get(off.cause, 0) + 1
-    others = ", ".join(f"{cause}: {count}" for cause, count in sorted(causes.items()))
+    others = "; ".join(f"{count} {_CAUSES.get(cause, cause)}" for cause, count in sorted(causes.items()))
     return [
-        f"Cached tokens were as the router predicted, to the block, in {100 * equal / told:.1f}% of {told} requests"
-        + (f" (others: {others})." if others else ".")
+        f"Cached tokens were as the router predicted, to the block, in {100 * equal / told:.1f}% of {told} requests."
+        + (f" Of the others, {others}." if others else "")
     ]
 
 

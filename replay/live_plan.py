@@ -14,7 +14,7 @@ import itertools
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from replay.engines.prompts import Prompts
 from replay.engines.protocol import Engine, Finished, Job
 from replay.experiment import label_of
 from replay.live_record import Line
+from replay.log_folder import PART, REQUESTS, WHOLE, Standing, digest_of, standing
 from replay.metrics import spread
 from replay.pulse import Pulse
 from replay.run import Pace, Runner, capacity_tokens
@@ -37,8 +38,6 @@ from scheduler.state import Request
 
 _REPEATS = Domain(1, 1000, integer=True, unit="repetition")
 _WARM_UP = Domain(0, 1000, integer=True, unit="request")
-#: How the log of a run ends that is not done.
-PART = ".part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class Turn:
             '01-linear-weight-0.5-form-p_token-auto.jsonl'
         """
         ending = "" if self.mitigation == "none" else f"-{self.mitigation}"
-        return folder / f"{self.repeat:02d}-{file_name(self.policy)}{ending}.jsonl"
+        return folder / f"{self.repeat:02d}-{file_name(self.policy)}{ending}{WHOLE}"
 
 
 #: Gives the router of a run.
@@ -84,7 +83,8 @@ class LivePlan:
         repeats: how often each.
         pace: how the trace is replayed.
         warm_up: requests that each engine gets before its first run, which nobody counts.
-        settings: whatever else the logs should say; a log that says otherwise is not taken up.
+        settings: whatever else makes a run another one; where a log says otherwise, nothing is run.
+        noted: what the logs should say too, and makes no run another one.
         mitigations: each policy runs with each.
 
     Raises:
@@ -97,6 +97,7 @@ class LivePlan:
     warm_up: int = 2
     settings: dict[str, Any] = field(default_factory=dict)
     mitigations: tuple[str, ...] = ("none",)
+    noted: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for text in self.policies:
@@ -133,31 +134,36 @@ def file_name(policy: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.]+", "-", policy)
 
 
-def header_of(plan: LivePlan, engines: Sequence[Engine], turn: Turn) -> Header:
+def header_of(plan: LivePlan, engines: Sequence[Engine], turn: Turn, requests: Sequence[Request]) -> Header:
     """What the log of a run says first."""
-    pace = {name: getattr(plan.pace, name) for name in plan.pace.__dataclass_fields__}
-    caches = [[engine.block_tokens, engine.kv_blocks] for engine in engines]
+    return _headers(plan, engines, requests, Path())[turn.path(Path())]
+
+
+def _headers(
+    plan: LivePlan, engines: Sequence[Engine], requests: Sequence[Request], folder: Path
+) -> dict[Path, Header]:
+    """Where the log of each run is, and what it says first."""
     settings = {
-        "pace": pace,
+        REQUESTS: digest_of(requests),
+        "pace": asdict(plan.pace),
         "warm_up": plan.warm_up,
-        "caches": caches,
+        "caches": [[engine.block_tokens, engine.kv_blocks] for engine in engines],
+        "resets": [engine.resets for engine in engines],
         "about": [engine.about for engine in engines],
         **plan.settings,
     }
     names = tuple(engine.name for engine in engines)
-    return Header(
-        policy=turn.policy, mitigation=turn.mitigation, repeat=turn.repeat, instances=names, settings=settings
-    )
-
-
-def complete(path: Path, header: Header) -> Log | None:
-    """The log of a run that was done before, to the end and with the same settings; else None."""
-    if not path.exists():
-        return None
-    log = read_log(path)
-    was = msgspec.structs.replace(log.header, prompt_seed=header.prompt_seed)
-    same = msgspec.json.encode(was) == msgspec.json.encode(header)
-    return log if log.footer is not None and same else None
+    return {
+        turn.path(folder): Header(
+            policy=turn.policy,
+            mitigation=turn.mitigation,
+            repeat=turn.repeat,
+            instances=names,
+            settings=settings,
+            noted=plan.noted,
+        )
+        for turn in plan.order()
+    }
 
 
 def partial_log(plan: LivePlan, folder: Path) -> tuple[Turn, Log] | None:
@@ -183,6 +189,7 @@ async def run_plan(
     folder: Path,
     *,
     prompts: Prompts | None = None,
+    found: Callable[[Standing], None] | None = None,
     heard: Callable[[Turn, Line], None] | None = None,
     done: Callable[[Turn, Log], None] | None = None,
 ) -> list[Log]:
@@ -195,17 +202,23 @@ async def run_plan(
         router_of: gives the router of a run.
         folder: of the logs; it must exist.
         prompts: makes token ids; None for engines that need none.
+        found: told what is done already, before anything is run.
         heard: told of every request that has ended.
         done: told of every run that is done, those that were done before too.
 
     Raises:
         EngineFailure: if an engine cannot be warmed up, or its cache cannot be emptied.
+        BadInput: if the folder has a log of other runs; nothing has been run then.
         BadTrace: if there is a file in the place of a log that is none.
     """
+    headers = _headers(plan, engines, requests, folder)
+    known = standing(folder, headers)
+    if found is not None:
+        found(known)
     logs, fresh = [], True
     for turn in plan.order():
-        path, header = turn.path(folder), header_of(plan, engines, turn)
-        log = complete(path, header)
+        path = turn.path(folder)
+        header, log = headers[path], known.whole.get(path)
         if log is None:
             if fresh:
                 await _warm_up(plan, engines, requests, prompts)

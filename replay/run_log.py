@@ -26,6 +26,8 @@ from scheduler.policies.catalogue import policy as read_policy
 from scheduler.state import End, Request
 
 _EXPECTED = "a log of argprod replay"
+#: How its first line begins, and how long it is at most [byte].
+_BEGINNING, _HEADER_BYTES = b'{"what":"run"', 2**24
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="what"):
@@ -37,7 +39,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="wh
         mitigation: what the router might do about findings.
         repeat: which repetition it is, from 0.
         prompt_seed: from which the token ids of the prompts follow; None if there were none.
-        settings: whatever else the run was told.
+        settings: whatever else makes it another run, if it differs (:mod:`replay.log_folder` says what does).
+        noted: what the run was told too, and makes no other one of it.
     """
 
     policy: str
@@ -46,6 +49,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="wh
     repeat: int = 0
     prompt_seed: int | None = None
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
+    noted: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Footer(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="what"):
@@ -116,6 +120,23 @@ class Log(msgspec.Struct, frozen=True, kw_only=True):
     header: Header
     lines: list[Line]
     footer: Footer | None
+
+
+def read_header(path: Path) -> Header | None:
+    """What a log says first; None if its writer was cut short in saying that.
+
+    Raises:
+        BadTrace: if this is no such log.
+        OSError: if the file cannot be read.
+    """
+    with path.open("rb") as file:
+        row = file.readline(_HEADER_BYTES)
+    try:
+        return msgspec.json.decode(row, type=Header)
+    except msgspec.MsgspecError as fault:
+        if not row.endswith(b"\n") and _BEGINNING.startswith(row[: len(_BEGINNING)]):
+            return None
+        raise BadTrace(str(path), 1, "", row.decode("utf-8", "replace"), _EXPECTED, str(fault)) from None
 
 
 def read_log(path: Path) -> Log:

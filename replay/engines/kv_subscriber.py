@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from replay.engines.kv_blocks import BLOCKS_MAX, ClearSink, KnownBlocks
+from replay.engines.kv_blocks import BLOCKS_MAX, BlockCounts, ClearSink, KnownBlocks
 from replay.engines.kv_events import decode_batch
 from replay.engines.kv_sockets import NUMBER_BYTES, checked_address, repeated, sizes, subscribed
 from replay.engines.protocol import CacheSink
@@ -53,6 +53,9 @@ class BatchCounts(msgspec.Struct):
     unreadable: int = 0
 
 
+_Counts = TypeVar("_Counts", BatchCounts, BlockCounts)
+
+
 class KvSubscriber:
     """A listener for one engine. It connects, and binds nothing.
 
@@ -69,8 +72,8 @@ class KvSubscriber:
         blocks_max: beyond so many the oldest blocks are forgotten; the engine's own number is best [block].
 
     Attributes:
-        blocks: what is cached, with counts.
-        counts: of batches.
+        blocks: what is cached, with counts since the engine started, as far as it repeats them.
+        counts: of batches, likewise.
         fault: what was wrong with the last message or replay that could not be read.
 
     Raises:
@@ -97,6 +100,7 @@ class KvSubscriber:
         self._replay_s: float = _SECONDS.check("replay_s", replay_s)
         self.blocks = KnownBlocks(name, block_tokens, sink=sink, cleared=cleared, blocks_max=blocks_max)
         self.counts, self.fault = BatchCounts(), ""
+        self._before: tuple[BatchCounts, BlockCounts] = BatchCounts(), BlockCounts()
         self._context: zmq.asyncio.Context | None = None
         self._task: asyncio.Task[None] | None = None
         self._next = 0  # the number that is due
@@ -237,6 +241,15 @@ class KvSubscriber:
         """The cache was emptied from here: do not wait for the engine to say so, which vLLM does with its next step."""
         self.blocks.forget()
 
+    def count_anew(self) -> None:
+        """What was heard until now, of runs that are over and of a warm-up, is not for :meth:`counted`."""
+        self._before = msgspec.structs.replace(self.counts), msgspec.structs.replace(self.blocks.counts)
+
+    def counted(self) -> tuple[BatchCounts, BlockCounts]:
+        """Counts since :meth:`count_anew`; since the start, if it was not called."""
+        batches, blocks = self._before
+        return _less(self.counts, batches), _less(self.blocks.counts, blocks)
+
     async def close(self) -> None:
         """Listen no more. To close twice changes nothing.
 
@@ -254,3 +267,8 @@ class KvSubscriber:
         finally:
             if context is not None:
                 context.destroy(linger=0)
+
+
+def _less(now: _Counts, then: _Counts) -> _Counts:
+    """What came in between."""
+    return type(now)(**{name: getattr(now, name) - getattr(then, name) for name in now.__struct_fields__})

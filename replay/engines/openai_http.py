@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,7 +22,7 @@ import msgspec
 from replay.engines.openai_found import POLL_S, find_cache_shape, find_model, find_version, until_ready
 from replay.engines.openai_metrics import Gauges, read_gauges
 from replay.engines.openai_server import Server, cancel_scope, drain
-from replay.engines.openai_stream import Reply, said
+from replay.engines.openai_stream import Reply, ServerBroke, said
 from replay.engines.prompts import VOCABULARY
 from replay.engines.protocol import Event, Finished, Job
 from scheduler.domains import REQUEST_DOMAINS, Domain
@@ -39,6 +39,9 @@ RESETS = ("auto", "endpoint", "salt")
 _RESET_PATHS = ("/reset_prefix_cache", "/flush_cache")
 #: What a server answers that has no such path, and one that cannot empty its cache now but may soon.
 _ABSENT, _BUSY = (404, 405), (400, 409, 503)
+#: Options that make no run another one: how long is waited for a server before it is asked for anything, and what a
+#: server that was found says better itself.
+BESIDE = ("model", "block_tokens", "kv_blocks", "reset", "ready_s", "ask_s", "reset_s")
 #: How long to wait for the end of a stream that has said it is done: then its connection can be used again [s].
 _DRAIN_S = 0.1
 
@@ -114,7 +117,7 @@ class OpenAIEngine:
         self.about: dict[str, str] = {}
         self._jobs: dict[asyncio.Task[None], CancelScope] = {}
         self._reset_path: str | None = None
-        self._tells_cached = False
+        self._tells_cached = self._has_served = False
 
     @property
     def resets(self) -> bool:
@@ -198,7 +201,7 @@ class OpenAIEngine:
         loop = asyncio.get_running_loop()
         reply = Reply(self.name, len(job.prompt_ids), job.request.output_tokens)
         pieces = self._server.stream("/v1/completions", self._body(job), "text/event-stream", lambda: reply.progress)
-        with scope:
+        with scope, self._hinting():
             async with contextlib.aclosing(pieces):
                 async for piece in pieces:
                     for event in reply.hear(piece, loop.time()):
@@ -209,7 +212,23 @@ class OpenAIEngine:
         if scope.cancelled_caught:
             raise EngineFailure(f"{self.name} was closed")
         for event in reply.end():
+            self._has_served = True
             queue.put_nowait(self._with_cached(event) if isinstance(event, Finished) else event)
+
+    @contextlib.contextmanager
+    def _hinting(self) -> Iterator[None]:
+        """A server that has not served anything yet may break on token ids that its model does not know.
+
+        vLLM's engine then ends, and tells no more than that it did; no server tells how many ids its model knows.
+        """
+        try:
+            yield
+        except ServerBroke as fault:
+            if self._has_served:
+                raise
+            ids = self.options.vocabulary
+            hint = f"if its model knows fewer than {ids} token ids, say so: --engine http:vocabulary=N"
+            raise EngineFailure(f"{fault} ({hint})") from None
 
     def _body(self, job: Job) -> bytes:
         wanted = {

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from replay.engines.openai_stream import said
+from replay.engines.openai_stream import ServerBroke, said
 from scheduler.errors import BadInput, EngineFailure, JobRefused
 
 if TYPE_CHECKING:
@@ -149,7 +149,8 @@ class Server:
         if status in _REFUSALS:
             raise JobRefused(f"{self.name} answered {status} to {path}: {said(body)}")
         if status >= 400:
-            raise EngineFailure(f"{self.name} answered {status} to {path}: {said(body)}")
+            fault = ServerBroke if status >= 500 else EngineFailure
+            raise fault(f"{self.name} answered {status} to {path}: {said(body)}")
         raise EngineFailure(f"{self.name} answered {status} with {found} to {path}, not 200 with {kind}: {said(body)}")
 
     @contextlib.contextmanager
@@ -167,7 +168,7 @@ class Server:
             fault = f"{self.name} did not answer within {self.ask_s:g} s"
         except httpx.HTTPError as failure:
             far = "before it answered" if progress is None else progress()
-            fault = f"{self.name} broke off {far}: {_reason(failure)}"
+            raise ServerBroke(f"{self.name} broke off {far}: {_reason(failure)}") from None
         else:
             return
         raise EngineFailure(fault)

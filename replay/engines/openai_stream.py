@@ -29,6 +29,10 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
+class ServerBroke(EngineFailure):
+    """A server says itself that it failed, or its connection ended."""
+
+
 class EventStream:
     r"""Cuts bytes into the data of events, by https://html.spec.whatwg.org/multipage/server-sent-events.html.
 
@@ -174,7 +178,7 @@ class Reply:
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise EngineFailure(f"{self.name} sent no chunk of a completion {self.progress}: {said(payload)}") from None
         if chunk.error or chunk.object == "error":
-            raise EngineFailure(f"{self.name} failed {self.progress}: {said(payload)}")
+            raise ServerBroke(f"{self.name} failed {self.progress}: {said(payload)}")
         if chunk.usage is not None:
             self._usage = chunk.usage
             self._check_prompt(chunk.usage.prompt_tokens)

@@ -2,10 +2,12 @@
 
     python -m replay.engines.vllm_servers --count 3 --port 8100
 
-prints where each of them is, and where it tells of its cache, and ends all of them when it is stopped. Nothing is
-downloaded: the model is a configuration alone, and there is no tokenizer, so prompts are token ids. Nothing listens to
-other machines: KV events go through files in a temporary folder, because vLLM binds its publisher to ``tcp://*`` (all
-addresses of the machine) or to a file, and to nothing between.
+prints where each of them is, where it tells of its cache, and a command that replays on them. It ends all of them when
+it is stopped (Ctrl-C, or ``kill`` of its process), and when one of them ends. Nothing is downloaded: the model is a
+configuration alone, and there is no tokenizer, so prompts are token ids. Nothing listens to other machines: KV events
+go through files in a temporary folder, because vLLM binds its publisher to ``tcp://*`` (all addresses of the machine)
+or to a file, and to nothing between. All that vLLM writes goes to that folder, which is gone afterwards; the log of a
+server that failed is kept.
 
 It needs vLLM for CPUs in the environment that runs it (``requirements/vllm.txt``).
 """
@@ -30,6 +32,8 @@ from types import FrameType
 
 import msgspec
 
+from replay.engines.vllm_hint import hint
+from replay.engines.vllm_log import kept
 from scheduler.domains import Domain
 from scheduler.errors import ArgprodError, BadInput, EngineFailure
 
@@ -43,7 +47,6 @@ _PORT = Domain(0, 65_535, integer=True, unit="port")
 _BLOCK = Domain(32, 1024, integer=True, unit="token")  # the kernels for CPUs take multiples of 32
 _BLOCKS = Domain(2, 2**20, integer=True, unit="block")
 _VOCABULARY = Domain(256, 2**20, integer=True, unit="token id")
-_LETTERS_OF_LOG = 600
 
 #: One core a server, nothing from a network, equal hashes of blocks in all, an endpoint that empties the cache.
 _ENVIRONMENT = {
@@ -60,8 +63,8 @@ _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_SERVER_DEV_MODE": "1",
 }
-#: Where vLLM would write into the user's home.
-_FOLDERS = ("VLLM_CACHE_ROOT", "VLLM_CONFIG_ROOT")
+#: Where vLLM would write into the user's home, and leave some twenty sockets a start.
+_FOLDERS = ("VLLM_CACHE_ROOT", "VLLM_CONFIG_ROOT", "VLLM_RPC_BASE_PATH", "TMPDIR")
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,14 +74,15 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         block_tokens: tokens in a KV block, a multiple of 32 [token].
         kv_blocks: KV blocks, of which vLLM keeps one for itself [block].
         context: longest sequence; None: what fits the cache, at most 4096 [token].
-        vocabulary: token ids run below it.
+        vocabulary: token ids run below it; a server that is sent others breaks. As many as the client takes unless told
+            otherwise (``replay.engines.openai_http.HttpOptions``).
         layers: of the model.
     """
 
     block_tokens: int = 32
     kv_blocks: int = 1024
     context: int | None = None
-    vocabulary: int = 1000
+    vocabulary: int = 32_000
     layers: int = 2
 
     def checked(self) -> Shape:
@@ -163,11 +167,8 @@ def servers(
         BadInput: for numbers that cannot be.
         EngineFailure: if vLLM is missing, or one of them ends or is not ready in time: what it said.
     """
-    _COUNT.check("count", count)
-    _PORT.check("port", port)
-    settled = (Shape() if shape is None else shape).checked()
-    if importlib.util.find_spec("vllm") is None:
-        raise EngineFailure(f"vllm is missing in {sys.prefix}: install requirements/vllm.txt (`make test-vllm` does)")
+    settled = Shape() if shape is None else shape
+    _check_start(count, port, settled)
     ports = list(range(port, port + count)) if port else _free_ports(count)
     with tempfile.TemporaryDirectory(prefix="argprod-vllm-") as folder, contextlib.ExitStack() as stack:
         model = Path(folder) / "model"
@@ -180,6 +181,15 @@ def servers(
         stack.callback(_tell_to_end, started)  # all at once; then the stack waits for each
         _wait(started, time.monotonic() + ready_s)
         yield started
+
+
+def _check_start(count: int, port: int, shape: Shape) -> None:
+    """Whether they can be started."""
+    _COUNT.check("count", count)
+    _PORT.check("port", port)
+    shape.checked()
+    if importlib.util.find_spec("vllm") is None:
+        raise EngineFailure(f"vllm is missing in {sys.prefix}: `make .venv-vllm/.ready` installs it into .venv-vllm")
 
 
 def _free_ports(count: int) -> list[int]:
@@ -201,7 +211,7 @@ def _started(folder: Path, port: int, shape: Shape) -> Server:
         "--max-model-len", str(shape.longest),
         "--enable-prompt-tokens-details", "--kv-events-config", msgspec.json.encode(told).decode(),
     ]  # fmt: skip
-    log = folder / f"{port}.log"
+    log = folder / f"argprod-vllm-{port}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
             command,
@@ -222,15 +232,14 @@ def _wait(started: Sequence[Server], deadline: float) -> None:
             _check(server)
         waiting = [server for server in waiting if not _answers(server)]
         if waiting and time.monotonic() > deadline:
-            last = _end_of(waiting[0].log)
-            raise EngineFailure(f"vLLM at {waiting[0].url} was not ready in time; the last that it said: {last}")
+            raise EngineFailure(f"vLLM at {waiting[0].url} was not ready in time; {kept(waiting[0].log)}")
         time.sleep(POLL_S if waiting else 0)
 
 
 def _check(server: Server) -> None:
     """Whether it still runs."""
     if server.process.poll() is not None:
-        raise EngineFailure(f"vLLM at {server.url} ended ({server.process.returncode}): {_end_of(server.log)}")
+        raise EngineFailure(f"vLLM at {server.url} ended ({server.process.returncode}); {kept(server.log)}")
 
 
 def _answers(server: Server) -> bool:
@@ -242,13 +251,6 @@ def _answers(server: Server) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _end_of(log: Path) -> str:
-    """The first error that a log tells of, and its end; what follows the first is often its consequence."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if "Error: " in line]
-    return " | ".join(line[-_LETTERS_OF_LOG:] for line in dict.fromkeys([*errors[:1], *lines[-1:]])) or "nothing"
 
 
 def _tell_to_end(started: Sequence[Server]) -> None:
@@ -273,19 +275,29 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run servers until Ctrl-C or SIGTERM; 0 then, 1 if one of them failed, 2 for numbers that cannot be."""
-    parser = argparse.ArgumentParser(prog="python -m replay.engines.vllm_servers", description=__doc__.split("\n")[0])
+    default = Shape()
+    parser = argparse.ArgumentParser(
+        prog="python -m replay.engines.vllm_servers",
+        description=f"{(__doc__ or '').split('.')[0]}. Stop it by Ctrl-C or kill; if one server ends, all are ended.",
+    )
     parser.add_argument("--count", type=int, default=3, help="how many (3)")
-    parser.add_argument("--port", type=int, default=8100, help="of the first; the others count up (8100)")
-    parser.add_argument("--block-tokens", type=int, default=32, help="tokens in a KV block, a multiple of 32 (32)")
-    parser.add_argument("--kv-blocks", type=int, default=1024, help="KV blocks of each (1024)")
-    parser.add_argument("--vocabulary", type=int, default=1000, help="token ids run below it (1000)")
+    parser.add_argument("--port", type=int, default=8100, help="of the first; the others count up; 0: any free (8100)")
+    for name, what in (
+        ("block_tokens", "tokens in a KV block, a multiple of 32"),
+        ("kv_blocks", "KV blocks of each"),
+        ("vocabulary", "token ids run below it"),
+    ):
+        value = getattr(default, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help=f"{what} ({value})")
     given = parser.parse_args(arguments)
     shape = Shape(block_tokens=given.block_tokens, kv_blocks=given.kv_blocks, vocabulary=given.vocabulary)
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGTERM, signal.SIGINT):  # what a shell starts in the background is told to ignore SIGINT
+        signal.signal(number, _stop)
     try:
+        _check_start(given.count, given.port, shape)
+        sys.stderr.write(f"starting {given.count} vLLM servers; that takes a minute or two\n")
         with servers(given.count, port=given.port, shape=shape) as started:
-            for server in started:
-                sys.stdout.write(f"{server.url}  {server.events}  {server.replay}\n")
+            sys.stdout.write(hint([(one.url, one.events, one.replay) for one in started], shape.vocabulary) + "\n")
             sys.stdout.flush()
             while True:
                 time.sleep(POLL_S)

@@ -197,12 +197,38 @@ def test_a_report_that_cannot_be_written_costs_nothing_else(
     assert result(out)["policies"][0]["finished"] == 5
 
 
-def test_a_log_of_other_settings_is_not_taken_up(tmp_path: Path) -> None:
+def test_a_log_of_other_settings_is_refused_and_one_of_the_same_is_taken_up(tmp_path: Path) -> None:
+    log = tmp_path / "logs"
     with servers(()) as mocks:
-        words = ("-p", "lmetric", "--warm-up", "0", "--log", str(tmp_path), "--open-loop")
-        for more, runs in ((), 1), ((), 1), (("--limit", "20"), 2), (("--rate-scale", "2", "--limit", "20"), 3):
-            assert replay(mocks, *words, *more, requests=20).returncode == 0
-            assert mocks[0].finished == 20 * runs
+        words = ("-p", "lmetric", "--warm-up", "0", "--log", str(log), "--open-loop")
+        assert replay(mocks, *words, requests=20).returncode == 0
+        before = (log / "00-lmetric.jsonl").read_bytes()
+        for more, told in (
+            (("--limit", "3"), "limit None there, 3 here"),
+            (("-p", "random", "--rate-scale", "5"), "rate_scale 1.0 there, 5.0 here"),
+            (("--engine", "http:vocabulary=2000"), "vocabulary 1000 there, 2000 here"),
+            (("--until-s", "9"), "pace.until_s None there, 9.0 here"),
+        ):
+            done = replay(mocks, *words, *more, requests=20)
+            assert done.returncode == 2
+            [line] = done.stderr.strip().splitlines()
+            assert line.startswith(
+                f"argprod: --log: expected a folder whose logs are of runs like these, got '{log}' (00-"
+            )
+            assert told in line
+            assert line.endswith("name another folder, or move the old logs away)")
+            assert [path.name for path in log.iterdir()] == ["00-lmetric.jsonl"]
+            assert (log / "00-lmetric.jsonl").read_bytes() == before
+        again = replay(
+            mocks, *words, "--engine", "http:vocabulary=1000,ready_s=30,model=mock,reset=endpoint", requests=20
+        )
+        assert again.returncode == 0, again.stderr
+        assert "1 of 1 runs taken from the log\n" in again.stdout
+        address = [*COMMAND, SOURCE.format(20), "--engine", "http:vocabulary=1000", "--endpoint", f"{mocks[0].url}/v1/"]
+        done = subprocess.run([*address, *words], capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert mocks[0].finished == 20
+        assert (log / "00-lmetric.jsonl").read_bytes() == before
 
 
 def test_a_slow_server_is_waited_for() -> None:
@@ -247,6 +273,7 @@ def test_who_stops_it_keeps_what_was_learned(tmp_path: Path) -> None:
         before = mocks[0].finished
         again = replay(mocks, "-p", "lmetric", "-p", "random", "--warm-up", "0", "--log", str(log), "--open-loop")
         assert again.returncode == 0, again.stderr
+        assert "1 of 2 runs taken from the log, 1 run that was cut short is done again\n" in again.stdout
         assert mocks[0].finished - before == 30  # the complete run is not done again
     assert not list(log.glob("*.part"))
 

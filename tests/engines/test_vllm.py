@@ -8,6 +8,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -320,19 +321,33 @@ def test_a_closed_engine_fails_its_jobs_and_its_server_goes_on(running: list[Ser
     asyncio.run(main())
 
 
+def replayed(
+    running: Sequence[Server], events: Sequence[Server], *more: str, requests: int
+) -> subprocess.CompletedProcess[str]:
+    """The command, with the addresses of events of these servers."""
+    words = [
+        word
+        for one, told in zip(running, events, strict=True)
+        for word in ("--endpoint", one.url, "--kv-events", f"{told.events},{told.replay}")
+    ]
+    command = [
+        sys.executable, "-c", "from argprod.cli import main; main()", "replay",
+        SOURCE.replace("requests=150", f"requests={requests}"), "--engine", "http", *words, *more,
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
 def test_the_command_replays_on_them_and_its_router_hears_of_their_caches(
     running: list[Server], tmp_path: Path
 ) -> None:
-    source, out = SOURCE.replace("requests=150", "requests=60"), tmp_path / "out.json"
-    words = [word for one in running for word in ("--endpoint", one.url, "--kv-events", f"{one.events},{one.replay}")]
-    command = [
-        sys.executable, "-c", "from argprod.cli import main; main()", "replay", source,
-        "--engine", f"http:vocabulary={SHAPE.vocabulary}", *words, "-p", "lmetric", "-p", "random", "--json", str(out),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    out = tmp_path / "out.json"
+    words = ("-p", "lmetric", "-p", "random", "--json", str(out), "--log", str(tmp_path / "logs"))
+    done = replayed(running, running, *words, requests=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("KV events of 127.0.0.1:") == 3
-    assert "lost" not in done.stdout[done.stdout.index("KV events of") :]
+    heard = done.stdout[done.stdout.index("KV events of") :]
+    assert heard.count("KV events of 127.0.0.1:") == 3
+    assert "lost" not in heard
+    assert "prompts that it was sent" not in heard
     found = json.loads(out.read_bytes())
     assert found["settings"]["block_tokens"] == BLOCK
     for row, told in zip(found["policies"], found["runs"], strict=True):
@@ -342,3 +357,28 @@ def test_the_command_replays_on_them_and_its_router_hears_of_their_caches(
         assert told["prediction"]["equal"] >= 54  # some are routed before the last event has come
     hits = {row["name"]: row["hit_fraction"] for row in found["policies"]}
     assert hits["lmetric"] > hits["random"]
+    again = replayed(running, running, *words, requests=60)
+    assert again.returncode == 0, again.stderr
+    assert "2 of 2 runs taken from the log\n" in again.stdout
+    assert "KV events of" not in again.stdout  # what was published before is history
+    other = replayed(running, running, *words, requests=61)
+    assert other.returncode == 2
+    assert "00-lmetric.jsonl there is of others: text 'workload:chat:" in other.stderr
+
+
+def test_swapped_addresses_of_events_are_noticed(running: list[Server]) -> None:
+    first, second, third = running
+    done = replayed(running, [second, first, third], "-p", "round_robin", requests=24)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("are --kv-events in the order of --endpoint?") == 2
+
+
+def test_what_servers_write_is_in_a_folder_that_goes_with_them() -> None:
+    def sockets() -> set[Path]:
+        return {path for path in Path(tempfile.gettempdir()).iterdir() if path.is_socket()}
+
+    before = sockets()
+    with servers(1, shape=SHAPE) as (server,):
+        assert sockets() == before
+        assert any(path.is_socket() for path in server.log.parent.iterdir())
+    assert not server.log.parent.exists()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replay.client_lag import SHARE_ALLOWED, client_lag
+from replay.client_lag import LAG_ALLOWED_S, SHARE_ALLOWED, client_lag
 from replay.engines.virtual_time import run_virtually
 from replay.live_record import Line
 from replay.metrics import spread
@@ -26,7 +26,7 @@ def test_a_client_has_kept_up_if_its_lag_is_little_of_the_time_to_first_token(la
     assert told.share is not None
     assert told.lag_s.p99 is not None
     assert told.share == pytest.approx(told.lag_s.p99 / first, rel=1e-6)
-    assert told.kept_up is (told.share <= SHARE_ALLOWED)
+    assert told.kept_up is (told.share <= SHARE_ALLOWED or told.lag_s.p99 <= LAG_ALLOWED_S)
     assert (told.warning() == "") is told.kept_up
     assert min(lags) - 1e-9 <= told.lag_s.p99 <= max(lags) + 1e-9
 
@@ -42,6 +42,19 @@ def test_a_warning_says_how_late_and_what_to_try() -> None:
         "the client could not keep up: it sent requests up to 100 ms late (p99), 25% of the median time to first "
         "token; replay more slowly, or on more cores"
     )
+
+
+def test_a_lag_that_no_slower_replay_cures_is_not_warned_of_however_quick_the_engine() -> None:
+    """0.835 ms and a time to first token of 16 ms: 5.16% of it, on a machine with two busy cores."""
+    told = client_lag([line(0.000835, 0.01618)])
+    assert told.share == pytest.approx(0.0516, abs=1e-4)
+    assert (told.kept_up, told.warning()) == (True, "")
+    assert client_lag([line(0.0, 0.008)], spread([0.004])).kept_up
+    assert not client_lag([line(0.0, 0.008)], spread([0.006])).kept_up
+
+
+def test_a_lag_of_many_times_the_time_to_first_token_is_told_in_times() -> None:
+    assert "14 times the median time to first token" in client_lag([line(0.141, 0.01)]).warning()
 
 
 def test_a_client_that_hears_nothing_for_a_while_has_not_kept_up() -> None:

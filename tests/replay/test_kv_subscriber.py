@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replay.engines.cache_feed import CacheFeed
-from replay.engines.kv_subscriber import KvSubscriber
+from replay.engines.kv_blocks import BlockCounts
+from replay.engines.kv_subscriber import BatchCounts, KvSubscriber
 from replay.engines.token_keys import token_keys
 from scheduler import BadInput, Request, Router, RouterConfig
 from scheduler.errors import EngineFailure
@@ -404,5 +405,26 @@ def test_an_address_that_zeromq_refuses_is_refused_in_our_words() -> None:
         subscriber = KvSubscriber("a", long, sink=lambda *event: None, cleared=lambda name: None, block_tokens=16)
         with pytest.raises(BadInput, match="endpoint: expected an address that ZeroMQ can connect to"):
             await subscriber.start()
+
+    asyncio.run(main())
+
+
+def test_what_was_heard_before_a_run_is_not_counted_in_it() -> None:
+    async def main() -> None:
+        async with publisher() as engine:
+            await engine.publish(stored((1, 2)))
+            view = View(engine, replay=engine.replay)
+            async with listening(view.subscriber, engine):
+                assert [counts.read for counts in view.subscriber.counted()[:1]] == [1]
+                view.subscriber.count_anew()
+                assert [repr(counts) for counts in view.subscriber.counted()] == [
+                    repr(BatchCounts()),
+                    repr(BlockCounts()),
+                ]
+                await engine.publish(stored((0, 1, 2)), removed((0, 1, 2)))
+                await view.has_read(2)
+                batches, blocks = view.subscriber.counted()
+                assert (batches.read, batches.replayed, blocks.stored, blocks.removed) == (1, 0, 3, 1)
+                assert (view.subscriber.counts.read, view.subscriber.blocks.counts.stored) == (2, 5)
 
     asyncio.run(main())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from replay.engines.prompts import Prompts
 from replay.engines.protocol import Engine, Event, Job
 from replay.engines.simulated import SimulatedEngine
 from replay.engines.virtual_time import run_virtually
-from replay.live_plan import LivePlan, Turn, complete, header_of, partial_log, run_plan
+from replay.live_plan import LivePlan, Turn, header_of, partial_log, run_plan
 from replay.live_record import Line
-from replay.run import CUT_OFF
+from replay.log_folder import PART, Standing, standing
+from replay.run import CUT_OFF, Pace
 from replay.run_log import Log
 from scheduler import BadInput, Router
 from scheduler.errors import BadTrace, EngineFailure
@@ -37,7 +38,11 @@ def test_each_rule_is_at_each_place_as_often(count: int, rounds: int) -> None:
 
 
 def done(
-    plan: LivePlan, folder: Path, engines: list[Any] | None = None, prompts: Prompts | None = None
+    plan: LivePlan,
+    folder: Path,
+    engines: list[Any] | None = None,
+    prompts: Prompts | None = None,
+    found: Callable[[Standing], None] | None = None,
 ) -> tuple[list[Log], list[tuple[Turn, int]]]:
     """The logs, and which requests ended while they were made."""
     shape = cluster(2)
@@ -50,7 +55,7 @@ def done(
         return Router([engine.name for engine in engines], turn.policy, seed=turn.repeat, mitigation=turn.mitigation)
 
     made = run_plan(
-        plan, engines, REQUESTS, router_of, folder, prompts=prompts,
+        plan, engines, REQUESTS, router_of, folder, prompts=prompts, found=found,
         heard=lambda turn, line: ended.append((turn, line.id)), done=lambda turn, _: told.append(turn),
     )  # fmt: skip
     logs = run_virtually(made)
@@ -86,17 +91,75 @@ def test_a_plan_is_taken_up_where_it_was_left(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_with_other_settings_it_begins_anew(tmp_path: Path) -> None:
-    done(LivePlan(("lmetric",), settings={"shape": "toy"}), tmp_path)
-    _, ended = done(LivePlan(("lmetric",), settings={"shape": "large"}), tmp_path)
-    assert len(ended) == len(REQUESTS)
+def test_with_other_settings_nothing_is_run_and_nothing_is_written_over(tmp_path: Path) -> None:
+    done(LivePlan(("lmetric", "random"), settings={"shape": "toy"}), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for plan in (
+        LivePlan(("lmetric",), settings={"shape": "large"}),
+        LivePlan(("round_robin",), settings={"shape": "large"}),  # it has no log yet, but would lie beside others
+        LivePlan(("lmetric",), repeats=3, settings={"shape": "large"}),
+    ):
+        with pytest.raises(
+            BadInput, match=r"^--log: .*00-lmetric.jsonl there is of others: shape 'toy' there, 'large'"
+        ):
+            done(plan, tmp_path)
+    with pytest.raises(BadInput, match=r"pace.rate 1.0 there, 2.0 here, warm_up 2 there, 0 here"):
+        done(LivePlan(("lmetric",), pace=Pace(rate=2.0), warm_up=0, settings={"shape": "toy"}), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_was_measured_of_a_run_of_other_settings_is_kept_too_if_it_was_cut_short(tmp_path: Path) -> None:
+    done(LivePlan(("lmetric",)), tmp_path)
+    path = Turn(0, "lmetric").path(tmp_path)
+    part = path.rename(path.with_suffix(PART))
+    before = part.read_bytes()
+    with pytest.raises(BadInput, match=r"00-lmetric\.part there is of others"):
+        done(LivePlan(("lmetric",), warm_up=1), tmp_path)
+    assert part.read_bytes() == before
+    known: list[Standing] = []
+    done(LivePlan(("lmetric", "random")), tmp_path, found=known.append)
+    assert known == [Standing(begun=frozenset({path}))]
+    done(LivePlan(("lmetric", "random")), tmp_path, found=known.append)
+    assert [(len(one.whole), len(one.begun)) for one in known] == [(0, 1), (2, 0)]
+
+
+def test_engines_that_say_otherwise_of_themselves_make_another_run(tmp_path: Path) -> None:
+    def engines(*names: str, **about: str) -> list[Any]:
+        made = [SimulatedEngine(name, spec) for name, spec in zip(names, cluster(2).specs(BLOCK), strict=True)]
+        for one in made:
+            one.about = about
+        return made
+
+    plan = LivePlan(("lmetric",))
+    done(plan, tmp_path, engines("a:1", "a:2", server="1"))
+    assert done(plan, tmp_path, engines("a:1", "a:2", server="1"))[1] == []
+    with pytest.raises(
+        BadInput, match=r"what engines say of themselves \[{'server': '1'}, .* there, \[{'server': '2'}"
+    ):
+        done(plan, tmp_path, engines("a:1", "a:2", server="2"))
+    for names in (("a:1", "a:3"), ("a:2", "a:1")):
+        with pytest.raises(BadInput, match=r"instances \['a:1', 'a:2'\] there"):
+            done(plan, tmp_path, engines(*names, server="1"))
+
+
+def test_files_that_are_no_logs_of_this_plan_are_let_be(tmp_path: Path) -> None:
+    (tmp_path / "trace.jsonl").write_text('{"timestamp": 0}\n')
+    (tmp_path / "00-lmetric.part").write_bytes(b'{"what":"run","poli')  # ended before it said anything
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "old.jsonl").mkdir()
+    known: list[Standing] = []
+    done(LivePlan(("lmetric",)), tmp_path, found=known.append)
+    assert known == [Standing()]
+    assert (tmp_path / "trace.jsonl").read_text() == '{"timestamp": 0}\n'
 
 
 def test_a_file_that_is_no_log_is_not_overwritten(tmp_path: Path) -> None:
-    Turn(0, "lmetric").path(tmp_path).write_text("my notes\n")
-    with pytest.raises(BadTrace):
-        done(LivePlan(("lmetric",)), tmp_path)
-    assert Turn(0, "lmetric").path(tmp_path).read_text() == "my notes\n"
+    for name in ("00-lmetric.jsonl", "00-lmetric.part"):
+        (tmp_path / name).write_text("my notes\n")
+        with pytest.raises(BadTrace):
+            done(LivePlan(("lmetric",)), tmp_path)
+        assert (tmp_path / name).read_text() == "my notes\n"
+        (tmp_path / name).unlink()
 
 
 def test_every_run_begins_with_empty_caches(tmp_path: Path) -> None:
@@ -163,7 +226,9 @@ def test_what_an_interrupted_run_learned_is_found(tmp_path: Path) -> None:
     ended = {line.id for line in log.lines if line.end == "finished"}
     assert 5 in ended
     assert all(line.reason == CUT_OFF for line in log.lines if line.id not in ended)
-    assert complete(Turn(0, "lmetric").path(tmp_path), header_of(plan, engines, Turn(0, "lmetric"))) is not None
+    done_before = Turn(0, "lmetric")
+    whole = {done_before.path(tmp_path): header_of(plan, engines, done_before, REQUESTS)}
+    assert list(standing(tmp_path, whole).whole) == list(whole)
 
 
 def test_the_warm_up_leaves_out_what_fits_nowhere_and_lets_an_engine_refuse(tmp_path: Path) -> None:

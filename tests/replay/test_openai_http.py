@@ -324,6 +324,32 @@ def test_a_closed_engine_fails_its_jobs_and_takes_no_more() -> None:
         asyncio.run(main())
 
 
+@pytest.mark.parametrize("act", ["refuses", "error", "crashes"])
+def test_a_server_that_breaks_at_its_first_completion_may_not_know_the_token_ids(act: str) -> None:
+    hint = r"\(if its model knows fewer than 5000 token ids, say so: --engine http:vocabulary=N\)$"
+    with pytest.raises(EngineFailure, match=hint):
+        on_one(MockOpenAI(act), job(), vocabulary=5000)
+
+    async def later(mock: MockOpenAI) -> None:
+        engine = OpenAIEngine("a", mock.url)
+        await engine.start()
+        await events(engine, job())
+        with pytest.raises(EngineFailure) as fault:
+            await events(engine, job(2))
+        await engine.close()
+        assert "token ids" not in str(fault.value)
+
+    with MockOpenAI("works", act) as mock:
+        asyncio.run(later(mock))
+
+
+@pytest.mark.parametrize("act", ["truncates", "bos", "too_long"])
+def test_a_server_that_says_what_it_does_otherwise_is_not_suspected_of_another_vocabulary(act: str) -> None:
+    with pytest.raises(EngineFailure) as fault:
+        on_one(MockOpenAI(act), job())
+    assert "token ids" not in str(fault.value)
+
+
 def test_a_model_that_is_not_served_is_named() -> None:
     with pytest.raises(EngineFailure, match="a answered 404 to /v1/completions: The model `gpt` does not exist"):
         on_one(MockOpenAI(), job(), model="gpt")
