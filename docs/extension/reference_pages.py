@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, get_args
 
 import typer.main
@@ -22,6 +24,7 @@ from sphinx.application import Sphinx
 import argprod.cli
 from argprod.app import app as commands
 from replay.workloads import WORKLOADS
+from scheduler.policies import catalogue
 from scheduler.policies.catalogue import CATALOGUE
 from scheduler.policies.rule import Knob, Pick, Rule
 
@@ -130,8 +133,7 @@ class RulesDirective(Reference):  # type: ignore[misc]
             files.setdefault(_file_of(rule), []).append(rule)
         made: list[nodes.Node] = []
         for file, rules in files.items():
-            module = inspect.getmodule(rules[0].key)
-            text = as_markdown(inspect.cleandoc(module.__doc__ or "") if module else "", address_of)
+            text = as_markdown(inspect.cleandoc(_module_of(rules[0]).__doc__ or ""), address_of)
             parts = [self._rule(rule) for rule in rules]
             name = Path(file).stem.replace("_", " ")
             made.append(
@@ -165,7 +167,7 @@ class RulesDirective(Reference):  # type: ignore[misc]
             facts.append(f"**Reads besides**: {', '.join(f'`{name}`' for name in rule.needs)}")
         facts.append("\n".join(_knob(knob) for knob in rule.all_knobs()))
         facts.append(f"**Source**: {_source(rule)}")
-        place = f"{_file_of(rule)}:{rule.key.__name__}"
+        place = f"{_path(sys.modules[rule.key.__module__])}:{rule.key.__name__}"
         return self.section(f"rule-{rule.name}", rule.name, *self.markdown("\n\n".join(facts)), self.source(place))
 
 
@@ -173,16 +175,20 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:].rstrip(".") + "."
 
 
-def _file_of(rule: Rule) -> str:
+def _module_of(rule: Rule) -> ModuleType:
     """The file that lists the rule: of files that share a key, the one whose RULES has it."""
-    import sys
-
-    from scheduler.policies import catalogue
-
     for module in catalogue._FILES:  # noqa: SLF001 - which file lists a rule nobody else needs to know
         if rule in module.RULES:
-            return str(Path(str(sys.modules[module.__name__].__file__)).relative_to(ROOT).as_posix())
+            return sys.modules[module.__name__]
     raise LookupError(rule.name)
+
+
+def _file_of(rule: Rule) -> str:
+    return _path(_module_of(rule))
+
+
+def _path(module: ModuleType) -> str:
+    return Path(str(module.__file__)).relative_to(ROOT).as_posix()
 
 
 def _source(rule: Rule) -> str:
