@@ -25,7 +25,7 @@ from argprod import options as opt
 from argprod.json_out import write_json
 from argprod.live_options import LiveOptions
 from argprod.live_session import Session
-from argprod.live_view import cut_told, events_told, remarks, show_live
+from argprod.live_view import cut_told, engines_told, events_told, remarks, show_live
 from argprod.provenance import provenance
 from argprod.source_view import source_lines, trace_facts_of
 from replay.experiment import Plan, Run
@@ -56,11 +56,11 @@ def live_and_show(
     requests, info = chosen.load(0)
     plan = _plan(chosen, policies, live, info, step_times)
     runs = len(list(plan.order()))
-    for line in source_lines(info, requests):
-        console.print(escape(line), soft_wrap=True)
-    console.print(f"runs: {runs} on {live.instances} x {escape(live.engine.describe())}, in real time", soft_wrap=True)
     with _folder(live.log) as folder:
         session = Session(plan, live, requests, folder, step_times)
+        for line in source_lines(info, requests):
+            console.print(escape(line), soft_wrap=True)
+        console.print(f"runs: {runs}, measured in real time on {escape(engines_told(live))}", soft_wrap=True)
         interrupted = session.run(console)
         cut = session.cut_short()
     by_id = {request.id: request for request in requests}
@@ -150,7 +150,7 @@ def _report(
         settings,
         date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
         command=shlex.join(["argprod", *sys.argv[1:]]),
-        measured_on=f"{live.instances} x {live.engine.describe()}",
+        measured_on=engines_told(live),
         remarks=[*remarks([run for _, run in told], kept=True), *heard],
     )
     write_report(path, given)

@@ -147,14 +147,14 @@ def default_instances(ctx: typer.Context, instances: int, engine: str, endpoints
     return len(endpoints)
 
 
-def read_live(text: str) -> EngineChoice:
-    """The engine that ``--engine`` means.
+def read_live(text: str, instances: int) -> EngineChoice:
+    """The engine that ``--engine`` means, where there are so many of it.
 
     Raises:
         BadInput: for an unknown one or a bad parameter.
     """
     try:
-        return read_engine(text)
+        return read_engine(text).settled(instances)
     except BadInput as fault:
         if fault.field == "engine":
             raise BadInput("--engine", text, "sim, torch or http, with parameters as torch:layers=4") from None

@@ -18,6 +18,14 @@ from replay.live_result import LiveRun, Lost
 IDS_SHOWN = 8
 
 
+def engines_told(live: LiveOptions) -> str:
+    """How many engines of which kind, in a few words: ``2 torch engines (layers 4)``."""
+    name, _, more = live.engine.describe().partition(", ")
+    kind = "HTTP server" if name == "http" else f"{name} engine"
+    plural = "" if live.instances == 1 else "s"
+    return f"{live.instances} {kind}{plural}" + (f" ({more})" if more else "")
+
+
 def show_live(
     console: Console, told: Sequence[tuple[Run, LiveRun]], live: LiveOptions, heard: Sequence[str] = ()
 ) -> None:
@@ -30,7 +38,7 @@ def show_live(
         heard: sentences on what was heard of caches.
     """
     runs, live_runs = [run for run, _ in told], [run for _, run in told]
-    title = escape(f"measured: {live.instances} x {live.engine.describe()}")
+    title = escape(f"measured: {engines_told(live)}")
     console.print(replay_table(runs, title, console.width))
     console.print(legend("Measured", "the repetitions" if live.repeats > 1 else ""))
     if live.findings or any(name != "none" for name in live.mitigations):

@@ -87,9 +87,10 @@ def replay_command(
     if engine != lopt.SIMULATED:
         from argprod.live_command import live_and_show
 
+        count = lopt.default_instances(ctx, instances, engine, endpoint or ())
         live = lopt.LiveOptions(
-            lopt.read_live(engine),
-            lopt.default_instances(ctx, instances, engine, endpoint or ()),
+            lopt.read_live(engine, count),
+            count,
             tuple(endpoint or ()),
             tuple(kv_events or ()),
             repeats,

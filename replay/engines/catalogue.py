@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from replay.engines.openai_server import address
 from replay.engines.process import READY_S, ProcessEngine
 from replay.engines.protocol import Engine
 from replay.engines.steps import StepSink
+from replay.engines.torch_here import check_device, check_libraries, cores, threads_of_each
 from replay.engines.transformers_cb import Shape, TransformersEngine
 from scheduler.domains import Domain
 from scheduler.errors import BadInput, unknown_name
@@ -48,6 +49,18 @@ class EngineChoice:
     def settings(self) -> dict[str, Any]:
         """All parameters, defaults too, for logs."""
         return {"engine": self.name, PROCESSES: self.processes, **msgspec.structs.asdict(self.options)}
+
+    def settled(self, instances: int) -> EngineChoice:
+        """The same, with the threads that so many instances leave each of them.
+
+        Example:
+            >>> read_engine("torch:threads=3").settled(2).options.threads
+            3
+        """
+        if self.name != "torch" or self.options.threads is not None:
+            return self
+        threads = threads_of_each(max(1, instances), cores())
+        return replace(self, options=msgspec.structs.replace(self.options, threads=threads))
 
     def describe(self) -> str:
         """The engine and what differs from its defaults, in one line.
@@ -131,7 +144,8 @@ def engines_of(choice: EngineChoice, count: int, urls: Sequence[str] = ()) -> li
         urls: where the servers are, for ``http``; they are named by them, without the scheme.
 
     Raises:
-        BadInput: for a number that cannot be, no server, or one that is named twice.
+        BadInput: for a number that cannot be, no server, or one that is named twice; where ``torch`` or the GPU that
+            it is to use is missing.
     """
     if choice.name == "http":
         names = [address(url).split("://", 1)[1] for url in urls]
@@ -139,7 +153,10 @@ def engines_of(choice: EngineChoice, count: int, urls: Sequence[str] = ()) -> li
             raise BadInput("--endpoint", list(urls), "the address of each server once", "http://127.0.0.1:8000")
         return [OpenAIEngine(name, url, choice.options) for name, url in zip(names, urls, strict=True)]
     _COUNT.check("--instances", count)
-    return [torch_engine(str(place), choice.options, processes=choice.processes) for place in range(count)]
+    check_libraries()
+    check_device(choice.options.device)
+    shape = choice.settled(count).options
+    return [torch_engine(str(place), shape, processes=choice.processes) for place in range(count)]
 
 
 def torch_engine(

@@ -31,7 +31,7 @@ from types import FrameType
 import msgspec
 
 from scheduler.domains import Domain
-from scheduler.errors import ArgprodError, BadInput, EngineFailure
+from scheduler.errors import Absent, ArgprodError, BadInput, EngineFailure
 
 #: How long the servers may take until all are ready, and each to end once it is told to [s].
 READY_S, STOP_S = 400.0, 15.0
@@ -160,14 +160,15 @@ def servers(
         ready_s: until all are ready [s].
 
     Raises:
-        BadInput: for numbers that cannot be.
-        EngineFailure: if vLLM is missing, or one of them ends or is not ready in time: what it said.
+        BadInput: for numbers that cannot be, or if vLLM is missing.
+        EngineFailure: if one of them ends or is not ready in time: what it said.
     """
     _COUNT.check("count", count)
     _PORT.check("port", port)
     settled = (Shape() if shape is None else shape).checked()
     if importlib.util.find_spec("vllm") is None:
-        raise EngineFailure(f"vllm is missing in {sys.prefix}: install requirements/vllm.txt (`make test-vllm` does)")
+        hint = f"in {sys.prefix}; make .venv-vllm/.ready, then .venv-vllm/bin/python"
+        raise BadInput("vllm", Absent.MISSING, "to be installed", hint)
     ports = list(range(port, port + count)) if port else _free_ports(count)
     with tempfile.TemporaryDirectory(prefix="argprod-vllm-") as folder, contextlib.ExitStack() as stack:
         model = Path(folder) / "model"

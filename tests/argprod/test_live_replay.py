@@ -54,7 +54,7 @@ def test_three_servers_under_three_rules(tmp_path: Path) -> None:
         again = replay(mocks, *rules, *files)  # all is there already
         assert again.returncode == 0, again.stderr
         assert sum(mock.finished for mock in mocks) == 6 * 30 + 3 * 2
-    assert "measured: 3 x http" in done.stdout
+    assert "measured: 3 HTTP servers" in done.stdout
     assert "simulated" not in done.stdout.lower()
     found = result(out)
     assert set(found) == {"trace", "settings", "policies", "runs"}
