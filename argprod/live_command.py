@@ -25,7 +25,7 @@ from argprod import options as opt
 from argprod.json_out import write_json
 from argprod.live_options import LiveOptions
 from argprod.live_session import Session
-from argprod.live_view import cut_told, engines_told, events_told, remarks, show_live
+from argprod.live_view import cut_told, engines_told, events_told, late_told, remarks, show_live
 from argprod.provenance import provenance
 from argprod.source_view import source_lines, trace_facts_of
 from replay.experiment import Plan, Run
@@ -142,6 +142,7 @@ def _report(
     # Of the cluster a report tells only how many instances there are: what they can do is not known, but measured.
     cluster = Cluster((StepTime(0.0, 0.0, 0.0, 0.0),) * live.instances, kv_tokens=1)
     asked = Plan(plan.policies, tuple(range(plan.repeats)), cluster, closed_loop=True, mitigations=plan.mitigations)
+    live_runs = [run for _, run in told]
     given = report_input(
         [run for run, _ in told],
         asked,
@@ -151,7 +152,9 @@ def _report(
         date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
         command=shlex.join(["argprod", *sys.argv[1:]]),
         measured_on=engines_told(live),
-        remarks=[*remarks([run for _, run in told], kept=True), *heard],
+        remarks=[*remarks(live_runs, kept=True, late=False), *heard],
+        warnings=late_told(live_runs),
+        cut_short=sum(not run.complete for run in live_runs),
     )
     write_report(path, given)
 

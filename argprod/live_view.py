@@ -54,9 +54,9 @@ def show_live(
         console.print(f"logs: {escape(str(live.log))}", soft_wrap=True)
 
 
-def remarks(runs: Sequence[LiveRun], *, kept: bool) -> list[str]:
-    """Sentences on predictions, lost requests, instances given up and a client that was late."""
-    return [*_predicted(runs), *_lost(runs, kept), *_gone(runs), *_late(runs)]
+def remarks(runs: Sequence[LiveRun], *, kept: bool, late: bool = True) -> list[str]:
+    """Sentences on predictions, lost requests, instances given up and, if asked, a client that was late."""
+    return [*_predicted(runs), *_lost(runs, kept), *_gone(runs), *(late_told(runs) if late else ())]
 
 
 def cut_told(run: LiveRun) -> str:
@@ -123,7 +123,8 @@ def _gone(runs: Sequence[LiveRun]) -> list[str]:
     ]
 
 
-def _late(runs: Sequence[LiveRun]) -> list[str]:
+def late_told(runs: Sequence[LiveRun]) -> list[str]:
+    """A sentence on a client that was late, which may undo any comparison."""
     late = [run for run in runs if not run.client_lag.kept_up]
     if not late:
         return []

@@ -29,6 +29,8 @@ class ReportInput:
         command: the command line that made the report.
         measured_on: the engines, if the runs were on real ones; empty if they were simulated.
         remarks: what else limits what the runs say, in sentences.
+        warnings: what of that may undo the verdict, so that it stands with it.
+        cut_short: how many of the runs did not come to their end; they are of part of the source.
     """
 
     runs: tuple[Run, ...]
@@ -42,6 +44,8 @@ class ReportInput:
     command: str | None = None
     measured_on: str = ""
     remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    cut_short: int = 0
 
     def __post_init__(self) -> None:
         assert self.runs, "a report needs at least one run"
@@ -87,11 +91,13 @@ def report_input(
     command: str | None = None,
     measured_on: str = "",
     remarks: Sequence[str] = (),
+    warnings: Sequence[str] = (),
+    cut_short: int = 0,
 ) -> ReportInput:
     """Put together what a report shows; see :class:`ReportInput`.
 
     Args:
-        runs, plan, settings, disagreement, date, command, measured_on, remarks: as there.
+        runs, plan, settings, disagreement, date, command, measured_on, remarks, warnings, cut_short: as there.
         info: of the source, after its last request was read.
         requests: those of the first seed.
     """
@@ -108,4 +114,6 @@ def report_input(
         command,
         measured_on,
         tuple(remarks),
+        tuple(warnings),
+        cut_short,
     )

@@ -26,7 +26,16 @@ from argprod.report.tables import (
     source_facts,
     winners_table,
 )
-from argprod.report.verdict import ahead_lines, behind_lines, caveats, lead_sentence, product_of
+from argprod.report.verdict import (
+    ahead_lines,
+    behind_lines,
+    caveats,
+    lead_sentence,
+    product_of,
+    told_by,
+    untold_lines,
+    warnings,
+)
 from argprod.report.watch import watch_figures, watch_section
 from scheduler.errors import BadInput
 
@@ -71,6 +80,7 @@ def render(given: ReportInput) -> str:
         subtitle=escape(_subtitle(given)),
         badge=escape(_badge(given)),
         lead=escape(lead_sentence(given)),
+        warnings=_warnings(given),
         standing=_standing(given),
         caveats=_list(caveats(given)),
         winners=winners_table(given),
@@ -121,15 +131,24 @@ def _badge(given: ReportInput) -> str:
     return "Simulated: no number here was measured on a GPU."
 
 
+def _warnings(given: ReportInput) -> str:
+    """What may undo the verdict, right beneath its headline."""
+    found = warnings(given)
+    return f'<div class="warnings">{_list(found)}</div>' if found else ""
+
+
 def _standing(given: ReportInput) -> str:
-    """Where LMetric is ahead and where it is not: two lists, set alike."""
+    """Where LMetric is ahead, where it is behind, and where the runs do not tell: lists that are set alike."""
     label = product_of(given)
     if label is None or len(given.policies) < 2:
         return ""
-    ahead = ahead_lines(given, label) or ["Nowhere: some policy is ahead in every measure."]
-    behind = behind_lines(given, label) or ["Nowhere in this experiment: no policy is ahead in any measure shown."]
-    halves = ((f"Where {label} is ahead or equal", ahead), (f"Where {label} is not ahead", behind))
-    return _row([f"<section><h3>{escape(title)}</h3>{_list(lines)}</section>" for title, lines in halves], "halves")
+    untold = untold_lines(given, label)
+    ahead = ahead_lines(given, label) or ["Nowhere: in no measure shown all others are behind or equal."]
+    behind = behind_lines(given, label) or ["Nowhere: no policy is ahead in any measure shown."]
+    lists = [(f"Where {label} is ahead or equal", ahead), (f"Where {label} is behind", behind)]
+    if untold:
+        lists.append((f"Where {told_by(given)} do not tell {label} apart from the best", untold))
+    return _row([f"<section><h3>{escape(title)}</h3>{_list(lines)}</section>" for title, lines in lists], "lists")
 
 
 def _spread_note(given: ReportInput) -> str:
