@@ -1,6 +1,7 @@
 """``argprod replay --engine torch|http``: the same replay on real engines; table, JSON, logs, a telling exit code.
 
-Exit code 1 if an engine failed a request, 130 if the user stopped it; what was learned by then is shown and kept.
+Exit code 1 if an engine failed or refused a request, 130 if the user stopped it; what was learned by then is shown and
+kept. A request that no cache can hold is rejected before it is sent, and blames no engine.
 """
 
 from __future__ import annotations

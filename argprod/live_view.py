@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from argprod.live_options import LiveOptions
+from argprod.reasons import alike
 from argprod.tables import legend, replay_table
 from argprod.watch_table import watch_table
 from replay.engines.kv_subscriber import KvSubscriber
 from replay.experiment import Run
-from replay.live_result import LiveRun, Lost
+from replay.live_result import LiveRun
 
 #: Requests that a line on lost ones names, at most.
 IDS_SHOWN = 8
@@ -101,18 +102,22 @@ def _predicted(runs: Sequence[LiveRun]) -> list[str]:
 
 
 def _lost(runs: Sequence[LiveRun], kept: bool) -> list[str]:
-    grouped: dict[tuple[str, str], list[tuple[LiveRun, Lost]]] = {}
-    for run in runs:
-        for lost in run.lost:
-            grouped.setdefault((lost.end, lost.reason), []).append((run, lost))
+    everything = [lost for run in runs for lost in run.lost]
+    grouped = alike(everything, lambda lost: f"{lost.end}: {lost.reason}", lambda lost: lost.instance)
     lines = []
-    for (end, reason), found in sorted(grouped.items(), key=lambda item: -len(item[1])):
-        ids = ", ".join(str(lost.id) for _, lost in found[:IDS_SHOWN])
-        more = f", and {len(found) - IDS_SHOWN} more" if len(found) > IDS_SHOWN else ""
-        lines.append(f"{end}: {len(found)} times {reason} (requests {ids}{more})")
+    for told, found in grouped:
+        end, _, reason = told.partition(": ")
+        numbers = list(dict.fromkeys(lost.id for lost in found))
+        ids = ", ".join(map(str, numbers[:IDS_SHOWN]))
+        more = f", and {len(numbers) - IDS_SHOWN} more" if len(numbers) > IDS_SHOWN else ""
+        lines.append(f"{end}: {_times(len(found))} {reason} (request{'s' if len(numbers) > 1 else ''} {ids}{more})")
     if grouped and not kept:
         lines.append("--log FOLDER keeps a line on every request")
     return lines
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def _gone(runs: Sequence[LiveRun]) -> list[str]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 import shlex
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -22,6 +20,7 @@ import argprod
 from argprod import live_options as lopt
 from argprod import options as opt
 from argprod.json_out import write_json
+from argprod.reasons import alike
 from argprod.source_view import source_lines, trace_facts_of
 from argprod.tables import legend, replay_table
 from argprod.watch_table import watch_table
@@ -78,7 +77,10 @@ def replay_command(
     patience_s: lopt.PatienceS = 60.0,
     warm_up: lopt.WarmUp = 2,
 ) -> None:
-    """Replay a trace or a generated workload under several routing rules, simulated or on real engines."""
+    """Replay a trace or a generated workload under several routing rules, simulated or on real engines.
+
+    Exit code 1 if a real engine lost, refused or cut short a request; requests that fit no cache are rejected and told.
+    """
     policies = tuple(policy or DEFAULT_POLICIES)
     for text in policies:
         read_policy(text)
@@ -211,12 +213,10 @@ def title_of(chosen: opt.SourceOptions, cluster: opt.ClusterOptions) -> str:
 
 
 def tell_lost(console: Console, runs: Sequence[Run]) -> None:
-    """Why requests were lost, one line a reason (numbers of single requests left out)."""
-    reasons = Counter(
-        re.sub(r"^\d+ tokens", "more tokens", s.reason) for run in runs for s in run.record.sims if s.reason
-    )
-    for reason, count in reasons.most_common(3):
-        console.print(f"lost: {count} times {escape(reason)}")
+    """Why requests were lost, one line a reason."""
+    reasons = [sim.reason for run in runs for sim in run.record.sims if sim.reason]
+    for reason, found in alike(reasons, str)[:3]:
+        console.print(f"lost: {len(found):,} times {escape(reason)}", soft_wrap=True)
     absent = sum(run.summary.not_arrived for run in runs)
     if absent:
         console.print(f"not arrived by the cut-off, and not counted: {absent}")

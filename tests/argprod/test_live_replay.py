@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -124,8 +125,8 @@ def test_a_server_that_misbehaves_costs_its_requests_and_the_exit_code_tells(
     [lost] = run["lost"]
     assert lost["instance"] == bad
     assert reason.split(" after", maxsplit=1)[0] in lost["reason"]
-    assert f"failed: 1 times {bad}" in done.stdout
-    assert f"(requests {lost['id']})" in done.stdout
+    assert f"failed: once {bad}" in done.stdout
+    assert f"(request {lost['id']})" in done.stdout
     assert not run["gone"]
 
 
@@ -296,3 +297,14 @@ def test_a_log_that_is_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=os.environ)
     assert done.returncode == 2
     assert "--log: expected a folder" in done.stderr
+
+
+def test_requests_that_no_cache_can_hold_blame_no_engine_and_are_one_line() -> None:
+    with servers((), kv_blocks=30) as mocks:
+        done = replay(mocks, "-p", "lmetric", "--warm-up", "0", "--open-loop")
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stdout.splitlines() if "can never fit" in line]
+    assert len(told) == 1
+    assert re.match(
+        r"rejected: \d+ times \d+ to \d+ tokens can never fit the KV cache of an instance \(requests ", told[0]
+    )
