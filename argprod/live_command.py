@@ -11,7 +11,7 @@ import datetime as dt
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from argprod.live_session import Session
 from argprod.live_view import cut_told, engines_told, events_told, late_told, remarks, show_live
 from argprod.provenance import provenance
 from argprod.source_view import source_lines, trace_facts_of
+from replay.engines.protocol import Engine
 from replay.experiment import Plan, Run
 from replay.live_plan import LivePlan
 from replay.live_result import LiveResult, LiveRun, told_of
@@ -73,7 +74,7 @@ def live_and_show(
         show_live(console, whole or part, live, heard)
     for _, run in part if whole else ():
         console.print(escape(cut_told(run)), soft_wrap=True)
-    settings = {**_settings(chosen, plan, live, session.block_tokens), "interrupted": interrupted}
+    settings = {**_settings(chosen, plan, live, session.engines), "interrupted": interrupted}
     try:
         if report is not None and told:
             _report(report, whole or part, live, plan, requests, info, settings, heard)
@@ -174,20 +175,38 @@ def _folder(log: Path | None) -> Iterator[Path]:
     yield log
 
 
-def _settings(chosen: opt.SourceOptions, plan: LivePlan, live: LiveOptions, block_tokens: int) -> dict[str, Any]:
+def _engine_told(live: LiveOptions, engines: Sequence[Engine]) -> dict[str, Any]:
+    """The engine's parameters, in place of defaults what the engines said of themselves, and their versions."""
+    facts = {"block_tokens": _agreed({engine.name: engine.block_tokens for engine in engines})}
+    facts["kv_blocks"] = _agreed({engine.name: engine.kv_blocks for engine in engines})
+    facts["about"] = _agreed({engine.name: engine.about for engine in engines})
+    models = {engine.name: engine.about["model"] for engine in engines if "model" in engine.about}
+    return {**live.engine.settings(), **({"model": _agreed(models)} if models else {}), **facts}
+
+
+def _agreed(told: Mapping[str, Any]) -> Any:
+    """What all engines say; by name where they do not agree."""
+    first = next(iter(told.values()))
+    return first if all(each == first for each in told.values()) else dict(told)
+
+
+def _settings(
+    chosen: opt.SourceOptions, plan: LivePlan, live: LiveOptions, engines: Sequence[Engine]
+) -> dict[str, Any]:
     """Everything needed to repeat the runs."""
+    pace = asdict(plan.pace)
+    del pace["closed_loop"]  # it follows the links of the source, of which the source says whether there are any
     return {
         "argprod": argprod.__version__,
         "simulated": False,
         "source": asdict(chosen),
-        "engine": live.engine.settings(),
+        "engine": _engine_told(live, engines),
         "instances": live.instances,
         "endpoints": list(live.endpoints),
         "kv_events": list(live.kv_events),
-        "block_tokens": block_tokens,
         "repeats": plan.repeats,
         "warm_up": plan.warm_up,
-        "pace": asdict(plan.pace),
+        "pace": pace,
         "mitigations": list(plan.mitigations),
         "log": None if live.log is None else str(live.log),
         "step_times": plan.settings["step_times"],

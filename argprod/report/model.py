@@ -70,6 +70,11 @@ class ReportInput:
         """Seeds that ran, in order."""
         return sorted({run.summary.seed for run in self.runs})
 
+    @property
+    def arrived(self) -> int:
+        """Requests that arrived in the longest run; fewer than those of the source where it was cut short."""
+        return max(run.summary.requests for run in self.runs)
+
     def runs_of(self, policy: str) -> list[Run]:
         """The runs of a policy, one a seed."""
         return [run for run in self.runs if run.policy == policy]

@@ -121,7 +121,10 @@ def _subtitle(given: ReportInput) -> str:
         (len(given.seeds), given.one_of_several, f"{given.one_of_several}s"),
         (len(cluster), f"{given.kind} instance", f"{given.kind} instances"),
     )
-    return ", ".join(f"{count:,} {one if count == 1 else many}" for count, one, many in counts)
+    told = [f"{count:,} {one if count == 1 else many}" for count, one, many in counts]
+    if given.cut_short == len(given.runs):
+        told[0] = f"{given.arrived:,} of {told[0]}"
+    return ", ".join(told)
 
 
 def _badge(given: ReportInput) -> str:
@@ -161,6 +164,8 @@ def _spread_note(given: ReportInput) -> str:
 def _matrix(given: ReportInput, div: str | None) -> str:
     found = given.disagreement
     if found is None:
+        if given.measured_on:
+            return "<p>Not asked of real engines: other rules look on in simulated runs only (argprod replay).</p>"
         return "<p>Not measured: it is told only of runs in which the rule alone decided.</p>"
     left_out = [f"{label}: {reason}." for label, reason in found.left_out.items()]
     alone = "Only one rule ran, so there is nothing to compare it with."

@@ -137,6 +137,8 @@ def repeat_facts(given: ReportInput) -> dict[str, Any]:
     if "closed_loop" in source and source["closed_loop"] is None:
         linked = any(sim.request.after is not None for sim in given.runs[0].record.sims)
         source["closed_loop"] = given.plan.closed_loop and linked
+    if "warm_up" in facts:  # some workloads have a parameter of this name, which is another thing
+        facts["requests that warm each engine up"] = facts.pop("warm_up")
     facts.setdefault(
         "objective",
         {
@@ -164,7 +166,8 @@ def source_facts(given: ReportInput) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "source": source.name,
         "kind": "trace file" if source.kind == "trace" else "generated workload",
-        "requests": f"{given.request_count:,} over {number(given.span_s)} s",
+        "requests": f"{given.request_count:,} over {number(given.span_s)} s"
+        + (f", of which {given.arrived:,} arrived" if given.cut_short else ""),
         "tokens in a block": source.block_tokens,
     }
     if source.kind == "trace":
@@ -189,7 +192,7 @@ def run_facts(given: ReportInput) -> dict[str, Any]:
         "command": given.command or "not given",
         "argprod": given.settings.get("argprod", "not given"),
         "policies": [_with_knobs(summary) for summary in _first(given)],
-        f"{given.one_of_several}s": given.seeds,
+        f"{given.one_of_several}s": len(given.seeds) if given.measured_on else given.seeds,
         **({} if given.measured_on else {"what the router sees": given.plan.cluster.level.value}),
         "instances": len(given.plan.cluster),
         "counts for goodput": SERVICE_OBJECTIVE,
