@@ -27,6 +27,7 @@ from argprod.json_out import write_json
 from argprod.live_options import LiveOptions
 from argprod.live_session import Session
 from argprod.live_view import cut_told, engines_told, events_told, late_told, remarks, show_live
+from argprod.overload import overload_told
 from argprod.provenance import provenance
 from argprod.source_view import source_lines, trace_facts_of
 from replay.engines.protocol import Engine
@@ -72,6 +73,9 @@ def live_and_show(
     heard = [events_told(ear) for ear in session.ears]
     if told:  # part of a trace is not compared with the whole of it
         show_live(console, whole or part, live, heard)
+        overload = overload_told([run for run, _ in whole], chosen.rate_scale)
+        if overload:
+            console.print(overload, soft_wrap=True)
     for _, run in part if whole else ():
         console.print(escape(cut_told(run)), soft_wrap=True)
     settings = {**_settings(chosen, plan, live, session.engines), "interrupted": interrupted}

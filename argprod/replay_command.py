@@ -20,6 +20,7 @@ import argprod
 from argprod import live_options as lopt
 from argprod import options as opt
 from argprod.json_out import write_json
+from argprod.overload import overload_told
 from argprod.reasons import alike
 from argprod.source_view import source_lines, trace_facts_of
 from argprod.tables import legend, replay_table
@@ -168,6 +169,9 @@ def replay_and_show(
         if watch is not None:
             console.print(watch)
         tell_lost(console, runs)
+        overload = overload_told(runs, chosen.rate_scale)
+        if overload:
+            console.print(overload, soft_wrap=True)
         console.print(f"{sum(run.summary.requests for run in runs)} requests in {wall_s:.1f} s of wall time")
     settings = settings_of(chosen, plan, cluster, router)
     settings["interrupted"] = interrupted
