@@ -22,8 +22,8 @@ EngineText = Annotated[
     typer.Option(
         "--engine",
         help="sim: the simulator. torch[:param=value,...]: real models with random weights in this machine, by "
-        "transformers. http[:param=value,...]: OpenAI-compatible servers, each named by --endpoint. Parameters of "
-        "torch: layers, hidden, heads, kv_blocks, device, processes, ...; of http: model, block_tokens, reset, ...",
+        "transformers. http[:param=value,...]: OpenAI-compatible servers, each named by --endpoint. Parameters and "
+        "their defaults: argprod engines.",
     ),
 ]
 Endpoints = Annotated[

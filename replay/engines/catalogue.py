@@ -8,6 +8,8 @@ parameters are, and their defaults, their classes say: :class:`replay.engines.tr
 from __future__ import annotations
 
 import functools
+import inspect
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -133,6 +135,34 @@ def _converted(name: str, kind: type[msgspec.Struct], param: str, word: str) -> 
         return msgspec.convert(value, types[param], strict=False)
     except msgspec.ValidationError as fault:
         raise BadInput(f"engine {name}: {param}", word, "a value of its type", str(fault)) from None
+
+
+def parameters_of(name: str) -> list[tuple[str, Any, str]]:
+    """The parameters of an engine: name, default, and what its class says of it.
+
+    Raises:
+        BadInput: for an unknown engine.
+
+    Example:
+        >>> parameters_of("torch")[0]
+        ('layers', 2, 'of the model')
+    """
+    if name not in OPTIONS:
+        raise unknown_name("engine", name, OPTIONS)
+    kind = OPTIONS[name]
+    default, meanings = kind(), _meanings(kind)
+    found = [(field, getattr(default, field), meanings.get(field, "")) for field in kind.__struct_fields__]
+    return [*found, (PROCESSES, False, "whether each engine has a process of its own")] if name == "torch" else found
+
+
+def _meanings(kind: type) -> dict[str, str]:
+    """What the section of arguments in a docstring says of each; a line may be of several, as ``a, b: text``."""
+    _, _, section = (inspect.getdoc(kind) or "").partition("Args:\n")
+    meanings: dict[str, str] = {}
+    for entry in re.split(r"\n(?=    \S)", section.partition("\n\n")[0]):
+        names, _, text = " ".join(entry.split()).partition(": ")
+        meanings |= {name.strip(): text.replace("``", "").removesuffix(".") for name in names.split(",")}
+    return meanings
 
 
 def engines_of(choice: EngineChoice, count: int, urls: Sequence[str] = ()) -> list[Engine]:

@@ -36,11 +36,10 @@ READY_S, STOP_S = 120.0, 30.0
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """A Qwen2 model and how it is run.
+    """A Qwen2 model and how it is run; the default is a toy that steps in about a millisecond on one core.
 
     Args:
-        layers, hidden, intermediate, heads, kv_heads, vocabulary: of the model. The default is a toy that steps in
-            about a millisecond on one core.
+        layers, hidden, intermediate, heads, kv_heads, vocabulary: of the model.
         context: longest sequence [token].
         block_tokens: tokens in a KV block, >= 4 [token].
         kv_blocks: KV blocks [block].
@@ -49,7 +48,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         device: ``cpu`` or ``cuda``.
         dtype: ``float32`` or ``bfloat16``.
         seed: of the weights.
-        threads: of the CPU, for a step; None: for ``--engine torch`` a share of all cores but one, else as PyTorch
+        threads: of the CPU, for a step; None: a share of all cores but one for ``--engine torch``, else as PyTorch
             chooses [thread].
     """
 
