@@ -36,6 +36,7 @@ from replay.live_plan import LivePlan
 from replay.live_result import LiveResult, LiveRun, told_of
 from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN
 from replay.run import Pace
+from replay.run_log import read_log
 from replay.sim.cluster import Cluster
 from replay.sources import SourceInfo
 from scheduler.cost import StepTime
@@ -60,6 +61,7 @@ def live_and_show(
     plan = _plan(chosen, policies, live, info, step_times)
     runs = len(list(plan.order()))
     with _folder(live.log) as folder:
+        _check_logs(plan, folder)
         session = Session(plan, live, requests, folder, step_times)
         for line in source_lines(info, requests):
             console.print(escape(line), soft_wrap=True)
@@ -177,6 +179,13 @@ def _folder(log: Path | None) -> Iterator[Path]:
     except OSError as fault:
         raise BadInput("--log", str(log), "a folder that can be made", fault.strerror or "") from None
     yield log
+
+
+def _check_logs(plan: LivePlan, folder: Path) -> None:
+    """A file in the place of a log that is none is told before anything starts."""
+    for turn in plan.order():
+        if turn.path(folder).exists():
+            read_log(turn.path(folder))
 
 
 def _engine_told(live: LiveOptions, engines: Sequence[Engine]) -> dict[str, Any]:

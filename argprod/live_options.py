@@ -128,9 +128,18 @@ def check_kind(ctx: typer.Context, engine: str, *, calibrated: bool) -> None:
     for name in given(ctx, ONLY_LIVE if simulated else ONLY_SIMULATED):
         option = f"--{name.replace('_', '-')}"
         kind = "real engines: --engine torch or http" if simulated else "the simulator"
-        raise BadInput(option, f"with --engine {engine}", f"nothing: it is for {kind}", _INSTEAD.get(name, ""))
+        hint = f"it is for {kind}" + (f"; here {_INSTEAD[name]}" if name in _INSTEAD else "")
+        raise BadInput(option, _value(ctx, name), f"to be left out with --engine {engine}", hint)
     for name in given(ctx, CALIBRATED if simulated and calibrated else ()):
-        raise BadInput(f"--{name.replace('_', '-')}", "with --calibration", "nothing: the file says what is simulated")
+        hint = "the file says what is simulated"
+        raise BadInput(f"--{name.replace('_', '-')}", _value(ctx, name), "to be left out with --calibration", hint)
+
+
+def _value(ctx: typer.Context, name: str) -> object:
+    """What the user gave, of an option that may be given again the first."""
+    value = ctx.params[name]
+    value = value[0] if isinstance(value, list | tuple) and value else value
+    return str(value) if isinstance(value, Path) else value
 
 
 def default_instances(ctx: typer.Context, instances: int, engine: str, endpoints: Sequence[str]) -> int:

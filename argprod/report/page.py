@@ -165,7 +165,7 @@ def _matrix(given: ReportInput, div: str | None) -> str:
     found = given.disagreement
     if found is None:
         if given.measured_on:
-            return "<p>Not asked of real engines: other rules look on in simulated runs only (argprod replay).</p>"
+            return "<p>Not asked of real engines: there no other rule looks on.</p>"
         return "<p>Not measured: it is told only of runs in which the rule alone decided.</p>"
     left_out = [f"{label}: {reason}." for label, reason in found.left_out.items()]
     alone = "Only one rule ran, so there is nothing to compare it with."

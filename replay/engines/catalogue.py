@@ -24,7 +24,7 @@ from replay.engines.steps import StepSink
 from replay.engines.torch_here import check_device, check_libraries, cores, threads_of_each
 from replay.engines.transformers_cb import Shape, TransformersEngine
 from scheduler.domains import Domain
-from scheduler.errors import BadInput, unknown_name
+from scheduler.errors import Absent, BadInput, unknown_name
 
 #: What the parameters of each engine are read into.
 OPTIONS: dict[str, type[msgspec.Struct]] = {"torch": Shape, "http": HttpOptions}
@@ -179,8 +179,11 @@ def engines_of(choice: EngineChoice, count: int, urls: Sequence[str] = ()) -> li
     """
     if choice.name == "http":
         names = [address(url).split("://", 1)[1] for url in urls]
-        if not urls or len(set(names)) < len(names):
-            raise BadInput("--endpoint", list(urls), "the address of each server once", "http://127.0.0.1:8000")
+        if not urls:
+            raise BadInput("--endpoint", Absent.MISSING, "the address of each server", "http://127.0.0.1:8000")
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                raise BadInput("--endpoint", urls[place], "each server once", "this one was named before")
         return [OpenAIEngine(name, url, choice.options) for name, url in zip(names, urls, strict=True)]
     _COUNT.check("--instances", count)
     check_libraries()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -75,7 +74,7 @@ def test_three_servers_under_three_rules(tmp_path: Path) -> None:
     assert len(logs) == 6
     assert all(sum(line.token_counts) == line.wanted_tokens for one in logs for line in one.lines)
     page = report.read_text()
-    assert "Measured on 3 x http" in page
+    assert "Measured on 3 HTTP servers" in page
     told = page[page.index("<main>") : page.index("</main>")].lower().replace("<code>simulated</code>", "")
     assert "simulated" not in told
 
@@ -276,7 +275,22 @@ def test_who_stops_it_keeps_what_was_learned(tmp_path: Path) -> None:
         (["--engine", "torch", "--instances", "0"], "--instances"),
         (["--engine", "torch", "--mitigation", "aut"], "mitigation"),
         (["--repeats", "3"], "it is for real engines"),
-        (["--engine", "sim", "--log", "x"], "it is for real engines"),
+        (
+            ["--engine", "sim", "--log", "x"],
+            "--log: expected to be left out with --engine sim, got 'x'",
+        ),
+        (
+            ["--endpoint", "http://a"],
+            "left out with --engine sim, got 'http://a' (it is for real engines",
+        ),
+        (
+            ["--engine", "torch", "--seeds", "3"],
+            "--seeds: expected to be left out with --engine torch, got 3",
+        ),
+        (
+            ["--engine", "http", "--endpoint", "http://a:1", "--endpoint", "http://a:1"],
+            "once, got 'http://a:1'",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_said_in_one_line(
@@ -297,14 +311,3 @@ def test_a_log_that_is_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=os.environ)
     assert done.returncode == 2
     assert "--log: expected a folder" in done.stderr
-
-
-def test_requests_that_no_cache_can_hold_blame_no_engine_and_are_one_line() -> None:
-    with servers((), kv_blocks=30) as mocks:
-        done = replay(mocks, "-p", "lmetric", "--warm-up", "0", "--open-loop")
-    assert done.returncode == 0, done.stderr
-    told = [line for line in done.stdout.splitlines() if "can never fit" in line]
-    assert len(told) == 1
-    assert re.match(
-        r"rejected: \d+ times \d+ to \d+ tokens can never fit the KV cache of an instance \(requests ", told[0]
-    )

@@ -6,7 +6,7 @@ import signal
 import subprocess
 from html import unescape
 from pathlib import Path
-from re import findall
+from re import findall, match
 
 from tests.argprod.test_live_replay import COMMAND, SOURCE, replay, result, servers
 from tests.argprod.test_report import Tags
@@ -60,3 +60,24 @@ def test_a_report_of_what_was_cut_short_says_so(tmp_path: Path) -> None:
     assert "Interrupted: 0 of 2 runs are complete; shown is what was done of 1 more." in page
     assert "against the best" not in page
     assert "\x1b[1m" not in told
+
+
+def test_a_file_that_is_no_log_is_told_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "00-lmetric.jsonl").write_text("mine\n")
+    with servers(()) as mocks:
+        done = replay(mocks, "-p", "lmetric", "--log", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "00-lmetric.jsonl" in done.stderr
+    assert (tmp_path / "00-lmetric.jsonl").read_text() == "mine\n"
+
+
+def test_requests_that_no_cache_can_hold_blame_no_engine_and_are_one_line() -> None:
+    with servers((), kv_blocks=30) as mocks:
+        done = replay(mocks, "-p", "lmetric", "--warm-up", "0", "--open-loop")
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stdout.splitlines() if "can never fit" in line]
+    assert len(told) == 1
+    assert match(
+        r"rejected: \d+ times \d+ to \d+ tokens can never fit the KV cache of an instance \(requests ", told[0]
+    )
