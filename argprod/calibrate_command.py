@@ -67,7 +67,7 @@ def calibrate_command(
     _MINUTES.check("--minutes", minutes)
     to_stdout = json_out is not None and str(json_out) == "-"
     check_outputs(out, save_steps, None if to_stdout else json_out)
-    console = Console(stderr=to_stdout)
+    console = Console(highlight=False, stderr=to_stdout)
     if steps is not None:
         log, interrupted, fault = _read(steps), False, None
     else:

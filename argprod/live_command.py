@@ -27,7 +27,7 @@ from argprod.json_out import write_json
 from argprod.live_options import LiveOptions
 from argprod.live_session import Session
 from argprod.live_view import cut_told, engines_told, events_told, late_told, remarks, show_live
-from argprod.overload import overload_told
+from argprod.overload import idle_told, overload_told
 from argprod.provenance import provenance
 from argprod.source_view import source_lines, trace_facts_of
 from replay.engines.protocol import Engine
@@ -56,7 +56,7 @@ def live_and_show(
     report: Path | None = None,
 ) -> None:
     """Replay on real engines with a progress bar, then show the table and write what was asked for."""
-    console = Console(stderr=json_out is not None and str(json_out) == "-")
+    console = Console(highlight=False, stderr=json_out is not None and str(json_out) == "-")
     requests, info = chosen.load(0)
     plan = _plan(chosen, policies, live, info, step_times)
     runs = len(list(plan.order()))
@@ -75,9 +75,9 @@ def live_and_show(
     heard = [events_told(ear) for ear in session.ears]
     if told:  # part of a trace is not compared with the whole of it
         show_live(console, whole or part, live, heard)
-        overload = overload_told([run for run, _ in whole], chosen.rate_scale)
-        if overload:
-            console.print(overload, soft_wrap=True)
+        done = [run for run, _ in whole]
+        for line in (overload_told(done, chosen.rate_scale), idle_told(done, live.instances)):
+            console.print(line, soft_wrap=True, end="\n" if line else "")
     for _, run in part if whole else ():
         console.print(escape(cut_told(run)), soft_wrap=True)
     settings = {**_settings(chosen, plan, live, session.engines), "interrupted": interrupted}

@@ -1,4 +1,7 @@
-"""Whether a run says anything of rules: where requests come faster than the cluster can serve, they just queue."""
+"""Whether a run says anything of rules at all.
+
+Where requests come faster than the cluster can serve they just queue; where each is alone there is nothing to balance.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,25 @@ def overload_told(runs: Sequence[Run], rate_scale: float = 1.0) -> str:
     return (
         f"{told}; the load is {number(load, 2)} times what these instances can serve: try --rate-scale "
         f"{_rounded_down(rate_scale / load)}, or more --instances"
+    )
+
+
+def idle_told(runs: Sequence[Run], instances: int) -> str:
+    """One line if requests were alone in the cluster as a rule, under every rule, else an empty text.
+
+    The largest batch is then all of the load, so it is as many times the mean batch as there are instances. One rule
+    alone may get there by sending everything to one instance; several different ones do not.
+
+    Args:
+        runs: of all rules.
+        instances: how many there were.
+    """
+    medians = {run.policy: run.summary.batch_imbalance.p50 for run in runs}
+    if instances < 2 or len(medians) < 2 or any(median != instances for median in medians.values()):
+        return ""
+    return (
+        f"under every rule max/mean load is {instances}, the number of instances, in the median: as a rule one request "
+        "was in flight, and no rule had load to balance; try a larger --rate-scale"
     )
 
 

@@ -20,7 +20,7 @@ import argprod
 from argprod import live_options as lopt
 from argprod import options as opt
 from argprod.json_out import write_json
-from argprod.overload import overload_told
+from argprod.overload import idle_told, overload_told
 from argprod.reasons import alike
 from argprod.source_view import source_lines, trace_facts_of
 from argprod.tables import legend, replay_table
@@ -155,7 +155,7 @@ def replay_and_show(
 
     Interrupted by the user, it keeps and shows what is done, then exits with 130.
     """
-    console = Console(stderr=json_out is not None and str(json_out) == "-")
+    console = Console(highlight=False, stderr=json_out is not None and str(json_out) == "-")
     requests, info = chosen.load(plan.seeds[0])
     tell_source(console, info, requests, plan)
     requests_of = opt.LoadedSource(chosen, plan.seeds[0], requests, same=info.kind == "trace")
@@ -169,9 +169,9 @@ def replay_and_show(
         if watch is not None:
             console.print(watch)
         tell_lost(console, runs)
-        overload = overload_told(runs, chosen.rate_scale)
-        if overload:
-            console.print(overload, soft_wrap=True)
+        for told in (overload_told(runs, chosen.rate_scale), idle_told(runs, len(plan.cluster))):
+            if told:
+                console.print(told, soft_wrap=True)
         console.print(f"{sum(run.summary.requests for run in runs)} requests in {wall_s:.1f} s of wall time")
     settings = settings_of(chosen, plan, cluster, router)
     settings["interrupted"] = interrupted

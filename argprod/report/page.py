@@ -76,7 +76,7 @@ def render(given: ReportInput) -> str:
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         library=library,
         script=script,
-        title=escape(f"argprod: {given.source.name}"),
+        title=escape(_title(given)),
         subtitle=escape(_subtitle(given)),
         badge=escape(_badge(given)),
         lead=escape(lead_sentence(given)),
@@ -111,6 +111,14 @@ def _in_one_document(figures: dict[str, Any]) -> dict[str, Any]:
         for figure in figures.values():
             document.add_root(figure)
     return figures
+
+
+def _title(given: ReportInput) -> str:
+    """What was replayed, without parameters and folders: those are among the facts below."""
+    name = given.source.name
+    if given.source.kind == "trace":
+        return f"argprod: {Path(name).name}"
+    return f"argprod: {':'.join(name.split(':')[:2])}"
 
 
 def _subtitle(given: ReportInput) -> str:

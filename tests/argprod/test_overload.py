@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from argprod import cli
-from argprod.overload import overload_told
+from argprod.overload import idle_told, overload_told
 from replay.experiment import Plan, Run, run_all
 from replay.sim.cluster import roofline_cluster
 from replay.sources import open_source
@@ -44,3 +44,21 @@ def test_the_command_says_it(capsys: pytest.CaptureFixture[str], monkeypatch: py
     told = capsys.readouterr().out
     assert told.count("overloaded: ") == 1
     assert re.search(r"try --rate-scale 0\.0\d", told)  # less than was given
+
+
+def test_where_each_request_is_alone_it_is_said() -> None:
+    alone = idle_told(runs_of("workload:api:requests=40,rate_per_s=0.01", instances=3), 3)
+    assert alone.startswith("under every rule max/mean load is 3, the number of instances")
+    assert idle_told(runs_of("workload:api:requests=100,rate_per_s=20", instances=3), 3) == ""
+    assert idle_told(runs_of("workload:api:requests=40,rate_per_s=0.01", instances=1), 1) == ""
+
+
+def test_a_terminal_colours_nothing_inside_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    source = "workload:chat:requests=20,rate_per_s=2"
+    monkeypatch.setattr(sys, "argv", ["argprod", "replay", source, "-p", "lmetric"])
+    assert cli.run() == 0
+    assert source in capsys.readouterr().out  # as one piece

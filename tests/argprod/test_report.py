@@ -214,3 +214,10 @@ def test_numbers_keep_three_digits() -> None:
     values = (0, 0.00012, 0.1234, 1.0, 99.9, 1234.5, -3.14159, None)
     assert [number(x) for x in values] == ["0", "1.20e-04", "0.123", "1.00", "99.9", "1,234", "-3.14", "–"]
     assert {measure.unit for measure in (TTFT[0], TPOT[0], E2E[0], GOODPUT)} == {"ms", "s", "%"}
+
+
+def test_the_title_has_neither_parameters_nor_folders() -> None:
+    given = experiment(SMALL)
+    assert "<title>argprod: workload:chat</title>" in render(given)
+    traced = replace(given, source=replace(given.source, kind="trace", name="/data/traces/toolagent.jsonl"))
+    assert "<title>argprod: toolagent.jsonl</title>" in render(traced)
