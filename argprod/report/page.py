@@ -88,12 +88,12 @@ def render(given: ReportInput) -> str:
         other_table=other_table(given),
         objective=escape(SERVICE_OBJECTIVE),
         spread=_spread_note(given),
-        legend=divs["legend"],
+        legend=_row([divs["legend"]]),
         cdfs=_row([divs[f"cdf_{name}"] for name in ("ttft", "tpot", "e2e")]),
         trades=_row([divs["trade_mean"], divs["trade_p99"]]),
         seed=first_seed,
         one=given.one_of_several,
-        maps=divs["bar"] + _row([divs[f"map_{i}"] for i in range(len(maps))]) if maps else "<p>No load sampled.</p>",
+        maps=_maps(divs, len(maps)),
         cut=f", cut at {BARS_CUT:g} times the even share" if cut else "",
         bars=_row([divs[f"bars_{i}"] for i in range(len(bars))]),
         watch=watch_section(given, [divs[f"watch_{i}"] for i in range(len(watches))]),
@@ -102,6 +102,13 @@ def render(given: ReportInput) -> str:
         run_facts=facts_table(run_facts(given)),
         settings=facts_table(repeat_facts(given)),
     )
+
+
+def _maps(divs: dict[str, str], count: int) -> str:
+    """The heat maps below their common scale."""
+    if not count:
+        return "<p>No load sampled.</p>"
+    return _row([divs["bar"]]) + _row([divs[f"map_{i}"] for i in range(count)])
 
 
 def _in_one_document(figures: dict[str, Any]) -> dict[str, Any]:
@@ -177,7 +184,11 @@ def _matrix(given: ReportInput, div: str | None) -> str:
         return "<p>Not measured: it is told only of runs in which the rule alone decided.</p>"
     left_out = [f"{label}: {reason}." for label, reason in found.left_out.items()]
     alone = "Only one rule ran, so there is nothing to compare it with."
-    text = div or f"<p>{alone if found.rows and found.columns else 'No rule of this experiment can be asked.'}</p>"
+    text = (
+        _row([div])
+        if div
+        else f"<p>{alone if found.rows and found.columns else 'No rule of this experiment can be asked.'}</p>"
+    )
     if found.sampled and div is not None:
         text += f"<p>{_range(found.sampled)} decisions sampled per row, evenly spaced.</p>"
     return text + (f"<p>Not asked:</p>{_list(left_out)}" if left_out else "")
