@@ -85,4 +85,4 @@ def _left(result: Mapping[str, Any]) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g}%"
+    return f"{100 * share:.0f}%" if share >= 0.1 else f"{100 * share:.2g}%"
