@@ -13,6 +13,7 @@ from argprod.claims_command import claims_command
 from argprod.demo_command import demo_command
 from argprod.derive_command import derive_command
 from argprod.detect_command import detect_command
+from argprod.engines_command import engines_command
 from argprod.policies_command import policies_command, workloads_command
 from argprod.prove_command import prove_command
 from argprod.replay_command import replay_command
@@ -39,6 +40,7 @@ app.command("prove", short_help="A claim's theorems, by Z3.")(prove_command)
 app.command("search", short_help="States in which a rule goes wrong.")(search_command)
 app.command("detect", short_help="What is wrong with a state, before routing.")(detect_command)
 app.command("policies", short_help="The routing rules, their knobs and sources.")(policies_command)
+app.command("engines", short_help="The real engines and their parameters.")(engines_command)
 app.command("workloads", short_help="The generated workloads.")(workloads_command)
 
 

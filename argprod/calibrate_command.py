@@ -27,6 +27,7 @@ from replay.calibration.step_log import EngineFacts, Header, StepLog, StepLogWri
 from replay.calibration.sweep import StepList, measure
 from replay.engines.catalogue import EngineChoice, read_engine, torch_engine
 from replay.engines.protocol import Engine
+from replay.engines.torch_here import check_device, check_libraries
 from scheduler.domains import Domain
 from scheduler.errors import BadInput, EngineFailure
 
@@ -66,7 +67,7 @@ def calibrate_command(
     _MINUTES.check("--minutes", minutes)
     to_stdout = json_out is not None and str(json_out) == "-"
     check_outputs(out, save_steps, None if to_stdout else json_out)
-    console = Console(stderr=to_stdout)
+    console = Console(highlight=False, stderr=to_stdout)
     if steps is not None:
         log, interrupted, fault = _read(steps), False, None
     else:
@@ -115,10 +116,10 @@ def engine_of(choice: EngineChoice, told: StepList) -> Engine:
     """The engine, not started, which tells its steps to the list.
 
     Raises:
-        BadInput: for one that tells no steps.
+        BadInput: where what it needs is not here.
     """
-    if choice.name != "torch":
-        raise BadInput("--engine", choice.name, "an engine that tells its steps: torch")
+    check_libraries()
+    check_device(choice.options.device)
     return torch_engine("0", choice.options, processes=choice.processes, step_sink=told)
 
 
@@ -126,8 +127,10 @@ def _measured(
     console: Console, choice: EngineChoice, minutes: float, seed: int, save_steps: Path | None
 ) -> tuple[StepLog, bool, EngineFailure | None]:
     """Measure with a progress bar; the log, whether the user stopped it, and what broke."""
+    if choice.name != "torch":
+        raise BadInput("--engine", choice.name, "an engine that tells its steps: torch")
+    choice = choice.settled(1)
     told, shape = StepList(), choice.options
-    engine = engine_of(choice, told)
     facts = EngineFacts(
         name=choice.name,
         settings=choice.settings(),
@@ -144,6 +147,7 @@ def _measured(
         block_tokens=shape.block_tokens,
         vocabulary=shape.vocabulary,
     ).checked()
+    engine = engine_of(choice, told)
     rounds: list[Round] = []
     console.print(f"measuring {choice.describe()} for {minutes:g} min", soft_wrap=True, markup=False)
     columns = (SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn())

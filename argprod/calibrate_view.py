@@ -19,6 +19,8 @@ LABELS = {
     "kv_s_per_token": "a KV token read",
     "attention_s_per_pair": "a pair of tokens in prefill",
 }
+#: A median error on held-out steps, or a difference of equal steps, above this gets a warning.
+DOUBTED = 0.25
 _UNITS = (("s", 1.0), ("ms", 1e3), ("µs", 1e6), ("ns", 1e9), ("ps", 1e12))
 _OUT_OF = 1e-12
 
@@ -53,12 +55,27 @@ def show_calibration(console: Console, calibration: Calibration) -> None:
             f"noise: equal steps that follow each other differ by {apart} (median); where the error is no larger, the "
             "machine is to blame and not the fit"
         )
+    doubt = doubts(calibration)
+    if doubt:
+        console.print(escape(doubt), soft_wrap=True)
     if calibration.left_out:
         share = _percent(calibration.left_out_time_fraction)
         console.print(
             f"left out of the fit: {calibration.left_out} of {calibration.fitted_steps} steps, {share} of the time: "
             "they took many times longer than what was in them says"
         )
+
+
+def doubts(calibration: Calibration) -> str:
+    """One line where the step times should not be trusted, else an empty text."""
+    held_out = calibration.held_out_error
+    rows = {"all": held_out, **held_out.kinds}
+    poor = [f"{name} steps {_percent(error.median)}" for name, error in rows.items() if error.median > DOUBTED]
+    noise = calibration.noise
+    told = [f"the median error is large ({', '.join(poor)})"] if poor else []
+    if noise is not None and noise > DOUBTED:
+        told.append("equal steps take unequal times (another program on these cores? try torch:threads=1)")
+    return f"Do not rely on these step times: {', and '.join(told)}." if told else ""
 
 
 def coefficient_table(calibration: Calibration) -> Table:

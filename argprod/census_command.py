@@ -91,7 +91,7 @@ def census_command(
     plan = replace(opt.read_plan((RULE,), 1, cluster, until_s, jobs), seeds=(seed,))
     chosen = opt.SourceOptions(source, format_name, on_bad_line, rate_scale, from_s, to_s, limit, closed_loop)
     check_outputs(None if json_out is not None and str(json_out) == "-" else json_out)
-    console = Console(stderr=json_out is not None and str(json_out) == "-")
+    console = Console(highlight=False, stderr=json_out is not None and str(json_out) == "-")
     requests, info = chosen.load(seed)
     tell_source(console, info, requests, plan)
     columns = (SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())

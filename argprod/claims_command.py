@@ -124,7 +124,7 @@ def _run(claims: Mapping[str, Claim], whole: bool, tests: bool, jobs: int) -> Se
     from argprod.claims import check_claims
 
     columns = (TextColumn("{task.description:<40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
+    console = Console(highlight=False, stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("proving", total=len(claims))
 

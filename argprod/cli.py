@@ -6,11 +6,15 @@ results kept.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 
-from scheduler.errors import ArgprodError, BadInput
+# Nothing else is imported up here: whoever stops the command while it loads gets one line, too.
 
 
 def main() -> None:
@@ -33,9 +37,11 @@ def main() -> None:
 def run() -> int:
     """Run the command line; returns the exit code."""
     try:
-        import typer
+        with _stopped_quietly():
+            import typer
 
-        from argprod.app import app
+            from argprod.app import app
+            from scheduler.errors import ArgprodError, BadInput
     except ModuleNotFoundError as fault:
         return _fail(f"the command line needs {fault.name}: pip install 'argprod[full]'", 2)
     try:
@@ -53,6 +59,25 @@ def run() -> int:
         return _fail(str(fault), 2)
     except ArgprodError as fault:
         return _fail(str(fault), 1)
+
+
+@contextlib.contextmanager
+def _stopped_quietly() -> Iterator[None]:
+    """While libraries load, Ctrl-C ends the process at once: some of them take an interrupt for a failure of theirs."""
+    asked = threading.current_thread() is threading.main_thread()
+    if not asked or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        os.write(2, b"argprod: interrupted\n")
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _fail(message: str, code: int) -> int:

@@ -1,6 +1,7 @@
 """``argprod replay --engine torch|http``: the same replay on real engines; table, JSON, logs, a telling exit code.
 
-Exit code 1 if an engine failed a request, 130 if the user stopped it; what was learned by then is shown and kept.
+Exit code 1 if an engine failed or refused a request, 130 if the user stopped it; what was learned by then is shown and
+kept. A request that no cache can hold is rejected before it is sent, and blames no engine.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import datetime as dt
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,16 +26,19 @@ from argprod import options as opt
 from argprod.json_out import write_json
 from argprod.live_options import LiveOptions
 from argprod.live_session import Session
-from argprod.live_view import cut_told, events_told, remarks, show_live
+from argprod.live_view import cut_told, engines_told, events_told, late_told, remarks, show_live
+from argprod.overload import idle_told, overload_told
 from argprod.provenance import provenance
 from argprod.source_view import source_lines, trace_facts_of
 from replay.engines.openai_http import BESIDE
+from replay.engines.protocol import Engine
 from replay.experiment import Plan, Run
 from replay.live_plan import LivePlan
 from replay.live_result import LiveResult, LiveRun, told_of
 from replay.log_folder import SOURCE
 from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN
 from replay.run import Pace
+from replay.run_log import read_log
 from replay.sim.cluster import Cluster
 from replay.sources import SourceInfo
 from scheduler.cost import StepTime
@@ -54,15 +58,16 @@ def live_and_show(
     report: Path | None = None,
 ) -> None:
     """Replay on real engines with a progress bar, then show the table and write what was asked for."""
-    console = Console(stderr=json_out is not None and str(json_out) == "-")
+    console = Console(highlight=False, stderr=json_out is not None and str(json_out) == "-")
     requests, info = chosen.load(0)
     plan = _plan(chosen, policies, live, info, step_times)
     runs = len(list(plan.order()))
-    for line in source_lines(info, requests):
-        console.print(escape(line), soft_wrap=True)
-    console.print(f"runs: {runs} on {live.instances} x {escape(live.engine.describe())}, in real time", soft_wrap=True)
     with _folder(live.log) as folder:
+        _check_logs(plan, folder)
         session = Session(plan, live, requests, folder, step_times)
+        for line in source_lines(info, requests):
+            console.print(escape(line), soft_wrap=True)
+        console.print(f"runs: {runs}, measured in real time on {escape(engines_told(live))}", soft_wrap=True)
         interrupted = session.run(console)
         cut = session.cut_short()
     by_id = {request.id: request for request in requests}
@@ -72,9 +77,12 @@ def live_and_show(
     heard = [*(events_told(ear) for ear in session.ears if session.measured), *session.contradictions]
     if told:  # part of a trace is not compared with the whole of it
         show_live(console, whole or part, live, heard)
+        done = [run for run, _ in whole]
+        for line in (overload_told(done, chosen.rate_scale), idle_told(done, live.instances)):
+            console.print(line, soft_wrap=True, end="\n" if line else "")
     for _, run in part if whole else ():
         console.print(escape(cut_told(run)), soft_wrap=True)
-    settings = {**_settings(chosen, plan, live, session.block_tokens), "interrupted": interrupted}
+    settings = {**_settings(chosen, plan, live, session.engines), "interrupted": interrupted}
     try:
         if report is not None and told:
             _report(report, whole or part, live, plan, requests, info, settings, heard)
@@ -149,6 +157,7 @@ def _report(
     # Of the cluster a report tells only how many instances there are: what they can do is not known, but measured.
     cluster = Cluster((StepTime(0.0, 0.0, 0.0, 0.0),) * live.instances, kv_tokens=1)
     asked = Plan(plan.policies, tuple(range(plan.repeats)), cluster, closed_loop=True, mitigations=plan.mitigations)
+    live_runs = [run for _, run in told]
     given = report_input(
         [run for run, _ in told],
         asked,
@@ -157,8 +166,10 @@ def _report(
         settings,
         date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
         command=shlex.join(["argprod", *sys.argv[1:]]),
-        measured_on=f"{live.instances} x {live.engine.describe()}",
-        remarks=[*remarks([run for _, run in told], kept=True), *heard],
+        measured_on=engines_told(live),
+        remarks=[*remarks(live_runs, kept=True, late=False), *heard],
+        warnings=late_told(live_runs),
+        cut_short=sum(not run.complete for run in live_runs),
     )
     write_report(path, given)
 
@@ -177,20 +188,45 @@ def _folder(log: Path | None) -> Iterator[Path]:
     yield log
 
 
-def _settings(chosen: opt.SourceOptions, plan: LivePlan, live: LiveOptions, block_tokens: int) -> dict[str, Any]:
+def _check_logs(plan: LivePlan, folder: Path) -> None:
+    """A file in the place of a log that is none is told before anything starts."""
+    for turn in plan.order():
+        if turn.path(folder).exists():
+            read_log(turn.path(folder))
+
+
+def _engine_told(live: LiveOptions, engines: Sequence[Engine]) -> dict[str, Any]:
+    """The engine's parameters, in place of defaults what the engines said of themselves, and their versions."""
+    facts = {"block_tokens": _agreed({engine.name: engine.block_tokens for engine in engines})}
+    facts["kv_blocks"] = _agreed({engine.name: engine.kv_blocks for engine in engines})
+    facts["about"] = _agreed({engine.name: engine.about for engine in engines})
+    models = {engine.name: engine.about["model"] for engine in engines if "model" in engine.about}
+    return {**live.engine.settings(), **({"model": _agreed(models)} if models else {}), **facts}
+
+
+def _agreed(told: Mapping[str, Any]) -> Any:
+    """What all engines say; by name where they do not agree."""
+    first = next(iter(told.values()))
+    return first if all(each == first for each in told.values()) else dict(told)
+
+
+def _settings(
+    chosen: opt.SourceOptions, plan: LivePlan, live: LiveOptions, engines: Sequence[Engine]
+) -> dict[str, Any]:
     """Everything needed to repeat the runs."""
+    pace = asdict(plan.pace)
+    del pace["closed_loop"]  # it follows the links of the source, of which the source says whether there are any
     return {
         "argprod": argprod.__version__,
         "simulated": False,
         "source": asdict(chosen),
-        "engine": live.engine.settings(),
+        "engine": _engine_told(live, engines),
         "instances": live.instances,
         "endpoints": list(live.endpoints),
         "kv_events": list(live.kv_events),
-        "block_tokens": block_tokens,
         "repeats": plan.repeats,
         "warm_up": plan.warm_up,
-        "pace": asdict(plan.pace),
+        "pace": pace,
         "mitigations": list(plan.mitigations),
         "log": None if live.log is None else str(live.log),
         "step_times": plan.settings["step_times"],

@@ -22,8 +22,8 @@ EngineText = Annotated[
     typer.Option(
         "--engine",
         help="sim: the simulator. torch[:param=value,...]: real models with random weights in this machine, by "
-        "transformers. http[:param=value,...]: OpenAI-compatible servers, each named by --endpoint. Parameters of "
-        "torch: layers, hidden, heads, kv_blocks, device, processes, ...; of http: model, block_tokens, reset, ...",
+        "transformers. http[:param=value,...]: OpenAI-compatible servers, each named by --endpoint. Parameters and "
+        "their defaults: argprod engines.",
     ),
 ]
 Endpoints = Annotated[
@@ -130,9 +130,18 @@ def check_kind(ctx: typer.Context, engine: str, *, calibrated: bool) -> None:
     for name in given(ctx, ONLY_LIVE if simulated else ONLY_SIMULATED):
         option = f"--{name.replace('_', '-')}"
         kind = "real engines: --engine torch or http" if simulated else "the simulator"
-        raise BadInput(option, f"with --engine {engine}", f"nothing: it is for {kind}", _INSTEAD.get(name, ""))
+        hint = f"it is for {kind}" + (f"; here {_INSTEAD[name]}" if name in _INSTEAD else "")
+        raise BadInput(option, _value(ctx, name), f"to be left out with --engine {engine}", hint)
     for name in given(ctx, CALIBRATED if simulated and calibrated else ()):
-        raise BadInput(f"--{name.replace('_', '-')}", "with --calibration", "nothing: the file says what is simulated")
+        hint = "the file says what is simulated"
+        raise BadInput(f"--{name.replace('_', '-')}", _value(ctx, name), "to be left out with --calibration", hint)
+
+
+def _value(ctx: typer.Context, name: str) -> object:
+    """What the user gave, of an option that may be given again the first."""
+    value = ctx.params[name]
+    value = value[0] if isinstance(value, list | tuple) and value else value
+    return str(value) if isinstance(value, Path) else value
 
 
 def default_instances(ctx: typer.Context, instances: int, engine: str, endpoints: Sequence[str]) -> int:
@@ -149,14 +158,14 @@ def default_instances(ctx: typer.Context, instances: int, engine: str, endpoints
     return len(endpoints)
 
 
-def read_live(text: str) -> EngineChoice:
-    """The engine that ``--engine`` means.
+def read_live(text: str, instances: int) -> EngineChoice:
+    """The engine that ``--engine`` means, where there are so many of it.
 
     Raises:
         BadInput: for an unknown one or a bad parameter.
     """
     try:
-        return read_engine(text)
+        return read_engine(text).settled(instances)
     except BadInput as fault:
         if fault.field == "engine":
             raise BadInput("--engine", text, "sim, torch or http, with parameters as torch:layers=4") from None

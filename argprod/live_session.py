@@ -41,6 +41,9 @@ class Session:
         requests: of the source.
         folder: of the logs.
         step_times: engine times for rules that read them.
+
+    Raises:
+        BadInput: for engines that cannot be made.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Session:
     ) -> None:
         self.plan, self.live, self.requests, self.folder, self.step_times = plan, live, requests, folder, step_times
         self.logs: list[Log] = []
+        self.engines = engines_of(live.engine, live.instances, live.endpoints)
         self.block_tokens = 0
         self.fault: EngineFailure | None = None
         self.open: Turn | None = None
@@ -83,8 +87,7 @@ class Session:
         return False
 
     async def _main(self, found: Any, heard: Any, done: Any) -> None:
-        live = self.live
-        engines = engines_of(live.engine, live.instances, live.endpoints)
+        live, engines = self.live, self.engines
         feed = CacheFeed()
         witness = KvWitness(feed)
         async with contextlib.AsyncExitStack() as stack:  # closes each, whatever another one's closing says

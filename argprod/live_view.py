@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from argprod.live_options import LiveOptions
+from argprod.reasons import alike
 from argprod.tables import legend, replay_table
 from argprod.watch_table import watch_table
 from replay.engines.kv_subscriber import KvSubscriber
 from replay.experiment import Run
-from replay.live_result import LiveRun, Lost
+from replay.live_result import LiveRun
 from replay.log_folder import Standing
 from replay.prediction import ON_ITS_WAY, UNKNOWN
 
@@ -23,6 +24,14 @@ _CAUSES = {
 }
 #: Requests that a line on lost ones names, at most.
 IDS_SHOWN = 8
+
+
+def engines_told(live: LiveOptions) -> str:
+    """How many engines of which kind, in a few words: ``2 torch engines (layers 4)``."""
+    name, _, more = live.engine.describe().partition(", ")
+    kind = "HTTP server" if name == "http" else f"{name} engine"
+    plural = "" if live.instances == 1 else "s"
+    return f"{live.instances} {kind}{plural}" + (f" ({more})" if more else "")
 
 
 def show_live(
@@ -37,7 +46,7 @@ def show_live(
         heard: sentences on what was heard of caches.
     """
     runs, live_runs = [run for run, _ in told], [run for _, run in told]
-    title = escape(f"measured: {live.instances} x {live.engine.describe()}")
+    title = escape(f"measured: {engines_told(live)}")
     console.print(replay_table(runs, title, console.width))
     console.print(legend("Measured", "the repetitions" if live.repeats > 1 else ""))
     if live.findings or any(name != "none" for name in live.mitigations):
@@ -53,9 +62,9 @@ def show_live(
         console.print(f"logs: {escape(str(live.log))}", soft_wrap=True)
 
 
-def remarks(runs: Sequence[LiveRun], *, kept: bool) -> list[str]:
-    """Sentences on predictions, lost requests, instances given up and a client that was late."""
-    return [*_predicted(runs), *_lost(runs, kept), *_gone(runs), *_late(runs)]
+def remarks(runs: Sequence[LiveRun], *, kept: bool, late: bool = True) -> list[str]:
+    """Sentences on predictions, lost requests, instances given up and, if asked, a client that was late."""
+    return [*_predicted(runs), *_lost(runs, kept), *_gone(runs), *(late_told(runs) if late else ())]
 
 
 def cut_told(run: LiveRun) -> str:
@@ -116,18 +125,22 @@ def _predicted(runs: Sequence[LiveRun]) -> list[str]:
 
 
 def _lost(runs: Sequence[LiveRun], kept: bool) -> list[str]:
-    grouped: dict[tuple[str, str], list[tuple[LiveRun, Lost]]] = {}
-    for run in runs:
-        for lost in run.lost:
-            grouped.setdefault((lost.end, lost.reason), []).append((run, lost))
+    everything = [lost for run in runs for lost in run.lost]
+    grouped = alike(everything, lambda lost: f"{lost.end}: {lost.reason}", lambda lost: lost.instance)
     lines = []
-    for (end, reason), found in sorted(grouped.items(), key=lambda item: -len(item[1])):
-        ids = ", ".join(str(lost.id) for _, lost in found[:IDS_SHOWN])
-        more = f", and {len(found) - IDS_SHOWN} more" if len(found) > IDS_SHOWN else ""
-        lines.append(f"{end}: {len(found)} times {reason} (requests {ids}{more})")
+    for told, found in grouped:
+        end, _, reason = told.partition(": ")
+        numbers = list(dict.fromkeys(lost.id for lost in found))
+        ids = ", ".join(map(str, numbers[:IDS_SHOWN]))
+        more = f", and {len(numbers) - IDS_SHOWN} more" if len(numbers) > IDS_SHOWN else ""
+        lines.append(f"{end}: {_times(len(found))} {reason} (request{'s' if len(numbers) > 1 else ''} {ids}{more})")
     if grouped and not kept:
         lines.append("--log FOLDER keeps a line on every request")
     return lines
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def _gone(runs: Sequence[LiveRun]) -> list[str]:
@@ -138,7 +151,8 @@ def _gone(runs: Sequence[LiveRun]) -> list[str]:
     ]
 
 
-def _late(runs: Sequence[LiveRun]) -> list[str]:
+def late_told(runs: Sequence[LiveRun]) -> list[str]:
+    """A sentence on a client that was late, which may undo any comparison."""
     late = [run for run in runs if not run.client_lag.kept_up]
     if not late:
         return []

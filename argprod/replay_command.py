@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 import shlex
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -22,6 +20,8 @@ import argprod
 from argprod import live_options as lopt
 from argprod import options as opt
 from argprod.json_out import write_json
+from argprod.overload import idle_told, overload_told
+from argprod.reasons import alike
 from argprod.source_view import source_lines, trace_facts_of
 from argprod.tables import legend, replay_table
 from argprod.watch_table import watch_table
@@ -78,7 +78,10 @@ def replay_command(
     patience_s: lopt.PatienceS = 60.0,
     warm_up: lopt.WarmUp = 2,
 ) -> None:
-    """Replay a trace or a generated workload under several routing rules, simulated or on real engines."""
+    """Replay a trace or a generated workload under several routing rules, simulated or on real engines.
+
+    Exit code 1 if a real engine lost, refused or cut short a request; requests that fit no cache are rejected and told.
+    """
     policies = tuple(policy or DEFAULT_POLICIES)
     for text in policies:
         read_policy(text)
@@ -87,9 +90,10 @@ def replay_command(
     if engine != lopt.SIMULATED:
         from argprod.live_command import live_and_show
 
+        count = lopt.default_instances(ctx, instances, engine, endpoint or ())
         live = lopt.LiveOptions(
-            lopt.read_live(engine),
-            lopt.default_instances(ctx, instances, engine, endpoint or ()),
+            lopt.read_live(engine, count),
+            count,
             tuple(endpoint or ()),
             tuple(kv_events or ()),
             repeats,
@@ -151,7 +155,7 @@ def replay_and_show(
 
     Interrupted by the user, it keeps and shows what is done, then exits with 130.
     """
-    console = Console(stderr=json_out is not None and str(json_out) == "-")
+    console = Console(highlight=False, stderr=json_out is not None and str(json_out) == "-")
     requests, info = chosen.load(plan.seeds[0])
     tell_source(console, info, requests, plan)
     requests_of = opt.LoadedSource(chosen, plan.seeds[0], requests, same=info.kind == "trace")
@@ -165,6 +169,9 @@ def replay_and_show(
         if watch is not None:
             console.print(watch)
         tell_lost(console, runs)
+        for told in (overload_told(runs, chosen.rate_scale), idle_told(runs, len(plan.cluster))):
+            if told:
+                console.print(told, soft_wrap=True)
         console.print(f"{sum(run.summary.requests for run in runs)} requests in {wall_s:.1f} s of wall time")
     settings = settings_of(chosen, plan, cluster, router)
     settings["interrupted"] = interrupted
@@ -210,12 +217,10 @@ def title_of(chosen: opt.SourceOptions, cluster: opt.ClusterOptions) -> str:
 
 
 def tell_lost(console: Console, runs: Sequence[Run]) -> None:
-    """Why requests were lost, one line a reason (numbers of single requests left out)."""
-    reasons = Counter(
-        re.sub(r"^\d+ tokens", "more tokens", s.reason) for run in runs for s in run.record.sims if s.reason
-    )
-    for reason, count in reasons.most_common(3):
-        console.print(f"lost: {count} times {escape(reason)}")
+    """Why requests were lost, one line a reason."""
+    reasons = [sim.reason for run in runs for sim in run.record.sims if sim.reason]
+    for reason, found in alike(reasons, str)[:3]:
+        console.print(f"lost: {len(found):,} times {escape(reason)}", soft_wrap=True)
     absent = sum(run.summary.not_arrived for run in runs)
     if absent:
         console.print(f"not arrived by the cut-off, and not counted: {absent}")

@@ -225,7 +225,7 @@ def _number(text: str) -> float:
 
 def _searched(question: Question | SequenceQuestion, time_limit_s: float) -> Answer:
     """Run the search with a line of progress on the error stream."""
-    console = Console(stderr=True)
+    console = Console(highlight=False, stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("searching", total=None)

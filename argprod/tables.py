@@ -82,8 +82,8 @@ def legend(kind: str, varied: str = "") -> str:
         varied: over what the spread is, if there is one.
     """
     text = (
-        f"{kind}. Bold is best. good: TTFT <= {TTFT_BASE_S:g} s + {1e6 * TTFT_S_PER_PROMPT_TOKEN:g} ms per 1,000 "
-        f"prompt tokens and TPOT <= {1000 * TPOT_LIMIT_S:g} ms. lost: rejected + failed."
+        f"{kind}. Bold is the best mean. good: TTFT <= {TTFT_BASE_S:g} s + {1e6 * TTFT_S_PER_PROMPT_TOKEN:g} ms per "
+        f"1,000 prompt tokens and TPOT <= {1000 * TPOT_LIMIT_S:g} ms. lost: rejected + failed."
     )
     return f"{text} ±: half the range over {varied}; without it all gave the same." if varied else text
 
@@ -134,7 +134,8 @@ def _table_of(grouped: Mapping[str, Sequence[Summary]], columns: Sequence[Column
     for column in columns:
         table.add_column(column.heading, justify="right", no_wrap=True)
     table.add_column("\n\nlost", justify="right", no_wrap=True)
-    best = [_best(column, [_mean_of(column, summaries) for summaries in grouped.values()]) for column in columns]
+    means = [[_mean_of(column, summaries) for summaries in grouped.values()] for column in columns]
+    best = [_best(column, found) if len(grouped) > 1 else None for column, found in zip(columns, means, strict=True)]
     for name, summaries in grouped.items():
         cells = []
         for column, leader in zip(columns, best, strict=True):

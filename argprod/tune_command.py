@@ -134,7 +134,7 @@ def tune_and_show(
 
     Interrupted by the user, it keeps and shows the policies that are done, then exits with 130.
     """
-    console = Console(stderr=json_out is not None and str(json_out) == "-")
+    console = Console(highlight=False, stderr=json_out is not None and str(json_out) == "-")
     requests, info = chosen.load(plan.seeds[0])
     tell_source(console, info, requests, plan)
     requests_of = opt.LoadedSource(chosen, plan.seeds[0], requests, same=info.kind == "trace")

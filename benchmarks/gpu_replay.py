@@ -133,6 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     from benchmarks.gpu_checkpoint import Checkpoint, Deadline
     from benchmarks.gpu_machine import check_device, machine_facts, versions
     from benchmarks.gpu_session import PARTS, Session
+    from benchmarks.gpu_summary import summary_lines
     from benchmarks.gpu_workload import Source
     from scheduler.errors import ArgprodError
 
@@ -163,6 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("gpu_replay: interrupted; what was learned is written", file=sys.stderr)
         return 130
     checkpoint.save()
+    print("\n".join(summary_lines({"parts": checkpoint.parts, **checkpoint.found})))
     print(options.out / "gpu_replay.json")
     return 0 if checkpoint.complete else 3
 

@@ -14,6 +14,7 @@ from replay.calibration.plan import Reach
 from replay.engines.catalogue import torch_engine
 from replay.engines.protocol import Engine
 from replay.engines.steps import StepSink
+from replay.engines.torch_here import cores, threads_of_each
 from replay.engines.transformers_cb import Shape
 from scheduler.errors import BadInput, unknown_name
 
@@ -75,7 +76,7 @@ def reach_of(shape: Shape) -> Reach:
 
 
 def engines_of(shape: Shape, sinks: Sequence[StepSink], processes: bool, ready_s: float) -> list[Engine]:
-    """One engine a sink, not started yet.
+    """One engine a sink, not started yet; they share the cores evenly.
 
     Args:
         shape: of all.
@@ -83,6 +84,7 @@ def engines_of(shape: Shape, sinks: Sequence[StepSink], processes: bool, ready_s
         processes: whether each has a process of its own.
         ready_s: how long one may take to be ready [s].
     """
+    shape = replace(shape, threads=threads_of_each(len(sinks), cores()))
     return [
         torch_engine(str(place), shape, processes=processes, step_sink=sink, ready_s=ready_s)
         for place, sink in enumerate(sinks)

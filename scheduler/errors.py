@@ -19,6 +19,8 @@ from typing import Any, TypeGuard
 
 #: Longest text of a value in a message.
 LETTERS_SHOWN = 80
+#: So many names are listed in a message, at most.
+NAMES_SHOWN = 20
 #: Whole numbers of more bits are told by their size; Python writes none of more than 4300 digits, 14,280 bits.
 BITS_SHOWN = 4096
 
@@ -113,8 +115,14 @@ class JobRefused(EngineFailure):
     """An engine will not take a request, say because it is too long; no fault of the engine's."""
 
 
-def unknown_name(field: str, value: str, known: Iterable[str]) -> BadInput:
+def unknown_name(field: str, value: str, known: Iterable[str], listed_by: str = "") -> BadInput:
     """The error for a name that is in no catalogue, with the nearest names as the hint.
+
+    Args:
+        field: what it should name.
+        value: what was received.
+        known: the names.
+        listed_by: the command that lists them, for when they are too many for a message.
 
     Example:
         >>> str(unknown_name("policy", "lmetrik", ["lmetric", "linear"]))
@@ -122,6 +130,9 @@ def unknown_name(field: str, value: str, known: Iterable[str]) -> BadInput:
     """
     names = sorted(known)
     near = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
-    shown = ", ".join(names) if len(names) <= 15 else f"one of {len(names)} known names"
-    expected = f"one of {shown}" if len(names) <= 15 else shown
-    return BadInput(field, value, expected, f"nearest: {', '.join(near)}" if near else "")
+    few = len(names) <= NAMES_SHOWN
+    hints = [f"nearest: {', '.join(near)}"] if near else []
+    hints += [f"all of them: {listed_by}"] if listed_by and not few else []
+    return BadInput(
+        field, value, f"one of {', '.join(names) if few else f'{len(names)} known names'}", "; ".join(hints)
+    )

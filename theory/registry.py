@@ -142,5 +142,5 @@ def claim(name: str) -> Claim:
         alike = [known for known in found if name and name in known]
         if alike:
             raise BadInput("claim", name, "the name of a claim", f"nearest: {', '.join(alike[:3])}")
-        raise unknown_name("claim", name, found)
+        raise unknown_name("claim", name, found, "argprod claims")
     return found[name]

@@ -29,6 +29,8 @@ class ReportInput:
         command: the command line that made the report.
         measured_on: the engines, if the runs were on real ones; empty if they were simulated.
         remarks: what else limits what the runs say, in sentences.
+        warnings: what of that may undo the verdict, so that it stands with it.
+        cut_short: how many of the runs did not come to their end; they are of part of the source.
     """
 
     runs: tuple[Run, ...]
@@ -42,6 +44,8 @@ class ReportInput:
     command: str | None = None
     measured_on: str = ""
     remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    cut_short: int = 0
 
     def __post_init__(self) -> None:
         assert self.runs, "a report needs at least one run"
@@ -66,6 +70,11 @@ class ReportInput:
         """Seeds that ran, in order."""
         return sorted({run.summary.seed for run in self.runs})
 
+    @property
+    def arrived(self) -> int:
+        """Requests that arrived in the longest run; fewer than those of the source where it was cut short."""
+        return max(run.summary.requests for run in self.runs)
+
     def runs_of(self, policy: str) -> list[Run]:
         """The runs of a policy, one a seed."""
         return [run for run in self.runs if run.policy == policy]
@@ -87,11 +96,13 @@ def report_input(
     command: str | None = None,
     measured_on: str = "",
     remarks: Sequence[str] = (),
+    warnings: Sequence[str] = (),
+    cut_short: int = 0,
 ) -> ReportInput:
     """Put together what a report shows; see :class:`ReportInput`.
 
     Args:
-        runs, plan, settings, disagreement, date, command, measured_on, remarks: as there.
+        runs, plan, settings, disagreement, date, command, measured_on, remarks, warnings, cut_short: as there.
         info: of the source, after its last request was read.
         requests: those of the first seed.
     """
@@ -108,4 +119,6 @@ def report_input(
         command,
         measured_on,
         tuple(remarks),
+        tuple(warnings),
+        cut_short,
     )

@@ -26,7 +26,16 @@ from argprod.report.tables import (
     source_facts,
     winners_table,
 )
-from argprod.report.verdict import ahead_lines, behind_lines, caveats, lead_sentence, product_of
+from argprod.report.verdict import (
+    ahead_lines,
+    behind_lines,
+    caveats,
+    lead_sentence,
+    product_of,
+    told_by,
+    untold_lines,
+    warnings,
+)
 from argprod.report.watch import watch_figures, watch_section
 from scheduler.errors import BadInput
 
@@ -67,10 +76,11 @@ def render(given: ReportInput) -> str:
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         library=library,
         script=script,
-        title=escape(f"argprod: {given.source.name}"),
+        title=escape(_title(given)),
         subtitle=escape(_subtitle(given)),
         badge=escape(_badge(given)),
         lead=escape(lead_sentence(given)),
+        warnings=_warnings(given),
         standing=_standing(given),
         caveats=_list(caveats(given)),
         winners=winners_table(given),
@@ -78,12 +88,12 @@ def render(given: ReportInput) -> str:
         other_table=other_table(given),
         objective=escape(SERVICE_OBJECTIVE),
         spread=_spread_note(given),
-        legend=divs["legend"],
+        legend=_row([divs["legend"]]),
         cdfs=_row([divs[f"cdf_{name}"] for name in ("ttft", "tpot", "e2e")]),
         trades=_row([divs["trade_mean"], divs["trade_p99"]]),
         seed=first_seed,
         one=given.one_of_several,
-        maps=divs["bar"] + _row([divs[f"map_{i}"] for i in range(len(maps))]) if maps else "<p>No load sampled.</p>",
+        maps=_maps(divs, len(maps)),
         cut=f", cut at {BARS_CUT:g} times the even share" if cut else "",
         bars=_row([divs[f"bars_{i}"] for i in range(len(bars))]),
         watch=watch_section(given, [divs[f"watch_{i}"] for i in range(len(watches))]),
@@ -92,6 +102,13 @@ def render(given: ReportInput) -> str:
         run_facts=facts_table(run_facts(given)),
         settings=facts_table(repeat_facts(given)),
     )
+
+
+def _maps(divs: dict[str, str], count: int) -> str:
+    """The heat maps below their common scale."""
+    if not count:
+        return "<p>No load sampled.</p>"
+    return _row([divs["bar"]]) + _row([divs[f"map_{i}"] for i in range(count)])
 
 
 def _in_one_document(figures: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +120,14 @@ def _in_one_document(figures: dict[str, Any]) -> dict[str, Any]:
     return figures
 
 
+def _title(given: ReportInput) -> str:
+    """What was replayed, without parameters and folders: those are among the facts below."""
+    name = given.source.name
+    if given.source.kind == "trace":
+        return f"argprod: {Path(name).name}"
+    return f"argprod: {':'.join(name.split(':')[:2])}"
+
+
 def _subtitle(given: ReportInput) -> str:
     cluster = given.plan.cluster
     counts = (
@@ -111,7 +136,10 @@ def _subtitle(given: ReportInput) -> str:
         (len(given.seeds), given.one_of_several, f"{given.one_of_several}s"),
         (len(cluster), f"{given.kind} instance", f"{given.kind} instances"),
     )
-    return ", ".join(f"{count:,} {one if count == 1 else many}" for count, one, many in counts)
+    told = [f"{count:,} {one if count == 1 else many}" for count, one, many in counts]
+    if given.cut_short == len(given.runs):
+        told[0] = f"{given.arrived:,} of {told[0]}"
+    return ", ".join(told)
 
 
 def _badge(given: ReportInput) -> str:
@@ -121,15 +149,24 @@ def _badge(given: ReportInput) -> str:
     return "Simulated: no number here was measured on a GPU."
 
 
+def _warnings(given: ReportInput) -> str:
+    """What may undo the verdict, right beneath its headline."""
+    found = warnings(given)
+    return f'<div class="warnings">{_list(found)}</div>' if found else ""
+
+
 def _standing(given: ReportInput) -> str:
-    """Where LMetric is ahead and where it is not: two lists, set alike."""
+    """Where LMetric is ahead, where it is behind, and where the runs do not tell: lists that are set alike."""
     label = product_of(given)
     if label is None or len(given.policies) < 2:
         return ""
-    ahead = ahead_lines(given, label) or ["Nowhere: some policy is ahead in every measure."]
-    behind = behind_lines(given, label) or ["Nowhere in this experiment: no policy is ahead in any measure shown."]
-    halves = ((f"Where {label} is ahead or equal", ahead), (f"Where {label} is not ahead", behind))
-    return _row([f"<section><h3>{escape(title)}</h3>{_list(lines)}</section>" for title, lines in halves], "halves")
+    untold = untold_lines(given, label)
+    ahead = ahead_lines(given, label) or ["Nowhere: in no measure shown all others are behind or equal."]
+    behind = behind_lines(given, label) or ["Nowhere: no policy is ahead in any measure shown."]
+    lists = [(f"Where {label} is ahead or equal", ahead), (f"Where {label} is behind", behind)]
+    if untold:
+        lists.append((f"Where {told_by(given)} do not tell {label} apart from the best", untold))
+    return _row([f"<section><h3>{escape(title)}</h3>{_list(lines)}</section>" for title, lines in lists], "lists")
 
 
 def _spread_note(given: ReportInput) -> str:
@@ -142,10 +179,16 @@ def _spread_note(given: ReportInput) -> str:
 def _matrix(given: ReportInput, div: str | None) -> str:
     found = given.disagreement
     if found is None:
+        if given.measured_on:
+            return "<p>Not asked of real engines: there no other rule looks on.</p>"
         return "<p>Not measured: it is told only of runs in which the rule alone decided.</p>"
     left_out = [f"{label}: {reason}." for label, reason in found.left_out.items()]
     alone = "Only one rule ran, so there is nothing to compare it with."
-    text = div or f"<p>{alone if found.rows and found.columns else 'No rule of this experiment can be asked.'}</p>"
+    text = (
+        _row([div])
+        if div
+        else f"<p>{alone if found.rows and found.columns else 'No rule of this experiment can be asked.'}</p>"
+    )
     if found.sampled and div is not None:
         text += f"<p>{_range(found.sampled)} decisions sampled per row, evenly spaced.</p>"
     return text + (f"<p>Not asked:</p>{_list(left_out)}" if left_out else "")

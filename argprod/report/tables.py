@@ -21,7 +21,8 @@ from argprod.report.measures import (
     over_seeds,
 )
 from argprod.report.model import ReportInput
-from argprod.report.verdict import Ranking, Standing, product_of, rank, rankings
+from argprod.report.ranking import Ranking, Relation, Standing, rank, rankings
+from argprod.report.verdict import outcome, product_of
 from argprod.source_view import NOTHING_SHARED, remarkable
 from replay.metrics import TPOT_LIMIT_S, TTFT_BASE_S, TTFT_S_PER_PROMPT_TOKEN, Summary
 from replay.sim.cost_model import MODELS
@@ -30,7 +31,9 @@ _TEXT_COLUMNS = ("measure", "best", "next", "policy", "finding or mitigation")
 
 
 def winners_table(given: ReportInput) -> str:
-    """One row a measure: the best policy, the next one, and where LMetric stands."""
+    """One row a measure: the best policy, the next one, and where LMetric stands; nothing where one policy ran."""
+    if len(given.policies) == 1:
+        return ""
     label = product_of(given)
     heads = ["measure", "best", "value", "next", "value", "against the best"]
     heads += [label, "place", "against the best"] if label is not None else []
@@ -57,15 +60,25 @@ def _winner_row(ranking: Ranking, label: str | None) -> list[str]:
         if own is None:
             row += [right_cell("–")] * 3
         else:
-            place = 1 + len(ranking.ahead_of(label))
-            row += [right_cell(measure.shown(own.value.mean)), right_cell(f"{place} of {len(ranking.standings)}")]
-            row += [right_cell("best" if ranking.winners == [label] else _against_best(ranking, own))]
+            row += [right_cell(measure.shown(own.value.mean)), right_cell(_place(ranking, label))]
+            row += [right_cell(_against_best(ranking, own))]
     return row
 
 
+def _place(ranking: Ranking, label: str) -> str:
+    """The places that a policy may have, as far as the runs tell: ``2 of 4``, ``1–3 of 4``."""
+    first, untold = 1 + len(ranking.ahead_of(label)), len(ranking.untold_from(label))
+    places = f"{first}–{first + untold}" if untold else str(first)
+    return f"{places} of {len(ranking.standings)}"
+
+
 def _against_best(ranking: Ranking, standing: Standing) -> str:
-    if ranking.equal(standing, ranking.best):
-        return "equal"
+    own = standing is ranking.best
+    told = outcome(ranking, standing.policy) if own else ranking.relation(standing, ranking.best)
+    if own and told is Relation.AHEAD:
+        return "best"
+    if told in (Relation.EQUAL, Relation.UNTOLD):
+        return "equal" if told is Relation.EQUAL else "not told apart"
     return ranking.measure.worse_by(ranking.distance(standing, ranking.best))
 
 
@@ -93,15 +106,15 @@ def other_table(given: ReportInput) -> str:
 
 
 def _metrics(given: ReportInput, measures: Sequence[Measure], head: str, counts: Sequence[str]) -> str:
-    """The best of a column and what equals it are bold; with several seeds the range stands below the mean."""
+    """Bold are those whom nobody is ahead of, where somebody is; with several seeds the range stands below the mean."""
     found = {label: [over_seeds(m, given.summaries_of(label)) for m in measures] for label in given.policies}
-    winners = [ranking.winners if (ranking := rank(given, measure)) is not None else [] for measure in measures]
+    unbeaten = [ranking.unbeaten if (ranking := rank(given, measure)) is not None else [] for measure in measures]
     rows = []
     for label, values in found.items():
         cells = [f"<td>{_name(label)}</td>"]
         for column, value in enumerate(values):
             text = number(value.mean)
-            if len(found) > 1 and label in winners[column]:
+            if label in unbeaten[column] and len(unbeaten[column]) < len(found):
                 text = f"<b>{text}</b>"
             if len(value.by_seed) > 1:
                 text += f'<br><span class="note">{number(value.low)}–{number(value.high)}</span>'
@@ -124,6 +137,8 @@ def repeat_facts(given: ReportInput) -> dict[str, Any]:
     if "closed_loop" in source and source["closed_loop"] is None:
         linked = any(sim.request.after is not None for sim in given.runs[0].record.sims)
         source["closed_loop"] = given.plan.closed_loop and linked
+    if "warm_up" in facts:  # some workloads have a parameter of this name, which is another thing
+        facts["requests that warm each engine up"] = facts.pop("warm_up")
     facts.setdefault(
         "objective",
         {
@@ -151,7 +166,8 @@ def source_facts(given: ReportInput) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "source": source.name,
         "kind": "trace file" if source.kind == "trace" else "generated workload",
-        "requests": f"{given.request_count:,} over {number(given.span_s)} s",
+        "requests": f"{given.request_count:,} over {number(given.span_s)} s"
+        + (f", of which {given.arrived:,} arrived" if given.cut_short else ""),
         "tokens in a block": source.block_tokens,
     }
     if source.kind == "trace":
@@ -176,7 +192,7 @@ def run_facts(given: ReportInput) -> dict[str, Any]:
         "command": given.command or "not given",
         "argprod": given.settings.get("argprod", "not given"),
         "policies": [_with_knobs(summary) for summary in _first(given)],
-        f"{given.one_of_several}s": given.seeds,
+        f"{given.one_of_several}s": len(given.seeds) if given.measured_on else given.seeds,
         **({} if given.measured_on else {"what the router sees": given.plan.cluster.level.value}),
         "instances": len(given.plan.cluster),
         "counts for goodput": SERVICE_OBJECTIVE,

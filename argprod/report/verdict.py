@@ -1,115 +1,16 @@
-"""The verdict: who wins what and by how much, and where LMetric does not, computed from numbers alone.
+"""The verdict: who wins what and by how much, where LMetric does not, and what the runs do not tell.
 
-Wins and losses go through the same code, so they come out in the same words.
+Wins and losses go through the same code, so they come out in the same words. All follow from numbers alone
+(:mod:`argprod.report.ranking`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from argprod.report.measures import FURTHER, HEADLINE, Measure, OverSeeds, over_seeds
+from argprod.report.measures import HEADLINE
 from argprod.report.model import ReportInput
-
-#: Two means closer than this share of the better one are called equal.
-EQUAL_WITHIN = 5e-3
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """One policy in one measure: its label, and the value over its seeds."""
-
-    policy: str
-    value: OverSeeds
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """All policies that have a measure, the best mean first; the same means in the order of the runs."""
-
-    measure: Measure
-    standings: tuple[Standing, ...]
-
-    @property
-    def best(self) -> Standing:
-        """The first."""
-        return self.standings[0]
-
-    @property
-    def winners(self) -> list[str]:
-        """The best and all that equal it: nobody is ahead of them."""
-        return [standing.policy for standing in self.standings if not self.ahead_of(standing.policy)]
-
-    def of(self, policy: str) -> Standing | None:
-        """Where one policy stands."""
-        return next((standing for standing in self.standings if standing.policy == policy), None)
-
-    def ahead_of(self, policy: str) -> list[Standing]:
-        """Who is better than a policy, and not merely equal, best first."""
-        own = self.of(policy)
-        if own is None:
-            return []
-        return [s for s in self.standings if self.distance(own, s) > 0 and not self.equal(own, s)]
-
-    def equal_to(self, policy: str) -> list[Standing]:
-        """Who else is neither ahead nor behind."""
-        own = self.of(policy)
-        return [] if own is None else [s for s in self.standings if s is not own and self.equal(own, s)]
-
-    def behind(self, policy: str) -> list[Standing]:
-        """Who is worse than a policy, and not merely equal, best first."""
-        own = self.of(policy)
-        if own is None:
-            return []
-        return [s for s in self.standings if self.distance(s, own) > 0 and not self.equal(own, s)]
-
-    def distance(self, own: Standing, other: Standing) -> float:
-        """How far a mean is behind another, as a share of the better of the two; negative if it is ahead."""
-        assert own.value.mean is not None
-        assert other.value.mean is not None
-        return _distance(self.measure, own.value.mean, other.value.mean)
-
-    def equal(self, own: Standing, other: Standing) -> bool:
-        """Whether the means are too close, or some seed says otherwise than they do."""
-        mean = self.distance(own, other)
-        if abs(mean) < EQUAL_WITHIN:
-            return True
-        one, two = own.value.by_seed, other.value.by_seed
-        return any(_distance(self.measure, one[seed], two[seed]) * mean <= 0 for seed in one if seed in two)
-
-    def compared(self, worse: Standing, better: Standing) -> str:
-        """The distance of two policies in words, with its base.
-
-        It reads "a is 40.0% slower than b (2.36 s against 1.69 s)".
-        """
-        verb = "is" if self.measure.latency else "has"
-        return f"{worse.policy} {verb} {self.against(worse, better)}"
-
-    def against(self, worse: Standing, better: Standing) -> str:
-        """The same without who is worse."""
-        shown = self.measure.shown
-        return (
-            f"{self.measure.worse_by(self.distance(worse, better))} than {better.policy} "
-            f"({shown(worse.value.mean)} against {shown(better.value.mean)})"
-        )
-
-
-def _distance(measure: Measure, own: float, other: float) -> float:
-    if own == other:
-        return 0.0
-    gap = other - own if measure.more else own - other
-    better = max(own, other) if measure.more else min(own, other)
-    return gap / abs(better) if better else float("inf") * gap
-
-
-def rank(given: ReportInput, measure: Measure) -> Ranking | None:
-    """Order the policies by a measure; None if none has it."""
-    values = {label: over_seeds(measure, given.summaries_of(label)) for label in given.policies}
-    known = {label: value for label, value in values.items() if value.mean is not None}
-    if not known:
-        return None
-    sign = -1 if measure.more else 1
-    order = sorted(known, key=lambda label: sign * (known[label].mean or 0.0))
-    return Ranking(measure, tuple(Standing(name, known[name]) for name in order))
+from argprod.report.ranking import CONFIDENCE, EQUAL_WITHIN, Ranking, Relation, Standing, rankings
 
 
 def product_of(given: ReportInput) -> str | None:
@@ -118,9 +19,19 @@ def product_of(given: ReportInput) -> str | None:
     return "lmetric" if "lmetric" in named else (named[0] if named else None)
 
 
-def rankings(given: ReportInput, measures: tuple[Measure, ...] = HEADLINE + FURTHER) -> list[Ranking]:
-    """The rankings of all measures that exist."""
-    return [ranking for ranking in (rank(given, measure) for measure in measures) if ranking is not None]
+def told_by(given: ReportInput) -> str:
+    """How many runs of a policy speak: ``2 repetitions``, ``1 seed``."""
+    count = len(given.seeds)
+    return f"{count} {given.one_of_several}{'' if count == 1 else 's'}"
+
+
+def outcome(ranking: Ranking, label: str) -> Relation:
+    """How a policy stands to all others at once: behind if one is ahead, ahead if all are behind."""
+    if ranking.of(label) is None or ranking.ahead_of(label):
+        return Relation.BEHIND
+    if ranking.untold_from(label):
+        return Relation.UNTOLD
+    return Relation.EQUAL if ranking.equal_to(label) else Relation.AHEAD
 
 
 def lead_sentence(given: ReportInput) -> str:
@@ -130,16 +41,18 @@ def lead_sentence(given: ReportInput) -> str:
     if len(given.policies) == 1:
         return f"Only {given.policies[0]} ran, so there is nothing to compare it with."
     if label is None:
-        parts = [f"{_names(r.winners)} in {r.measure.label}" for r in found]
-        return f"LMetric is not among the policies of this experiment. Best: {'; '.join(parts)}."
-    won = [r for r in found if r.winners == [label]]
-    level = [r for r in found if label in r.winners and r not in won]
-    lost = [r for r in found if label not in r.winners]
-    parts = []
-    if won:
-        parts.append(f"ahead in {len(won)} ({_measures(won)})")
-    if level:
-        parts.append(f"equal to the best in {len(level)} ({_measures(level)})")
+        parts = [f"{_names(r.unbeaten)} in {r.measure.label}" for r in found]
+        return f"LMetric is not among the policies of this experiment. Nobody is ahead of {'; '.join(parts)}."
+    by: dict[Relation, list[Ranking]] = {relation: [] for relation in Relation}
+    for ranking in found:
+        by[outcome(ranking, label)].append(ranking)
+    starts = {
+        Relation.AHEAD: "ahead in {}",
+        Relation.EQUAL: "equal to the best in {}",
+        Relation.UNTOLD: f"not told apart from the best by {told_by(given)} in {{}}",
+    }
+    parts = [f"{text.format(len(by[kind]))} ({_measures(by[kind])})" for kind, text in starts.items() if by[kind]]
+    lost = by[Relation.BEHIND]
     if lost:
         parts.append(f"behind in {len(lost)}: {'; '.join(_loss(r, label) for r in lost)}")
     return f"Of {len(found)} headline measures {label} is {', '.join(parts)}."
@@ -162,21 +75,35 @@ def _names(labels: list[str], most: int = 3) -> str:
 
 
 def ahead_lines(given: ReportInput, label: str) -> list[str]:
-    """Each measure in which no policy is ahead of LMetric: which ones equal it, and how far the next one is behind."""
+    """Each measure in which LMetric is ahead of all, or equal to the best: who is equal, how far the next is behind."""
+    return _unbeaten_lines(given, label, (Relation.AHEAD, Relation.EQUAL))
+
+
+def untold_lines(given: ReportInput, label: str) -> list[str]:
+    """Each measure in which nobody is ahead of LMetric, but the runs do not tell some apart from it."""
+    return _unbeaten_lines(given, label, (Relation.UNTOLD,))
+
+
+def _unbeaten_lines(given: ReportInput, label: str, asked: Sequence[Relation]) -> list[str]:
     lines = []
     for ranking in rankings(given):
         own, shown = ranking.of(label), ranking.measure.shown
-        if own is None or ranking.ahead_of(label):
+        if own is None or outcome(ranking, label) not in asked:
             continue
-        equal, behind = ranking.equal_to(label), ranking.behind(label)
+        untold, equal, behind = ranking.untold_from(label), ranking.equal_to(label), ranking.behind(label)
         parts = []
+        if untold:
+            parts.append(f"{label} ({shown(own.value.mean)}) is not told apart from {_listed(ranking, untold)}")
         if equal:
-            names = [f"{s.policy} ({shown(s.value.mean)})" for s in equal]
-            parts.append(f"{label} ({shown(own.value.mean)}) equals {_names(names)}")
+            parts.append(f"{label} ({shown(own.value.mean)}) equals {_listed(ranking, equal)}")
         if behind:
             parts.append(ranking.compared(behind[0], own))
         lines.append(f"{ranking.measure.label}: {'; '.join(parts) or shown(own.value.mean)}.")
     return lines
+
+
+def _listed(ranking: Ranking, standings: Sequence[Standing]) -> str:
+    return _names([f"{s.policy} ({ranking.measure.shown(s.value.mean)})" for s in standings])
 
 
 def behind_lines(given: ReportInput, label: str, most: int = 4) -> list[str]:
@@ -192,27 +119,15 @@ def behind_lines(given: ReportInput, label: str, most: int = 4) -> list[str]:
     return lines
 
 
-def caveats(given: ReportInput) -> list[str]:
-    """What a reader has to know before believing the verdict."""
-    notes = [
-        f"All numbers were measured on {given.measured_on}, times on the client; another machine or model differs."
-        if given.measured_on
-        else "All numbers are simulated: they come from a cost model of the GPU, not from a measurement on one.",
-        "A percentage of a comparison is the difference divided by the better of the two values.",
-        "Rules ran with the knobs shown; one that was not tuned for this traffic may do better (argprod tune).",
-    ]
-    seeds, word, close = given.seeds, given.one_of_several, f"less than {100 * EQUAL_WITHIN:g}% apart"
-    if len(seeds) == 1:
-        notes.append(f"Called equal: what is {close}. One {word} has no spread, so small distances mean little.")
-    else:
-        notes.append(
-            f"Means over {len(seeds)} {word}s. Called equal: what is {close}, or not in the same order in every {word}."
-        )
-        if given.source.kind == "trace" and not given.measured_on:
-            notes.append(
-                "A trace is the same for every seed: seeds change only draws and random ties, so the runs of a rule "
-                "without either are copies of one another, and agreement of seeds says nothing about other traffic."
-            )
+def warnings(given: ReportInput) -> list[str]:
+    """What stands with the headline, because it may undo it."""
+    notes = []
+    if len(given.seeds) == 1 and len(given.policies) > 1:
+        again = "--repeats 5" if given.measured_on else "--seeds 5"
+        same = given.source.kind == "trace" and not given.measured_on
+        hint = "the trace is one sample of its traffic" if same else f"another may say otherwise ({again})"
+        notes.append(f"One {given.one_of_several} has no spread: {hint}.")
+    notes += given.warnings
     lost = {
         label: count
         for label in given.policies
@@ -221,8 +136,35 @@ def caveats(given: ReportInput) -> list[str]:
     if lost:
         listed = ", ".join(f"{label}: {count}" for label, count in lost.items())
         notes.append(f"Latencies are those of finished requests. Rejected or failed: {listed}.")
-    notes += given.remarks
     planned = len(given.plan.policies) * len(given.plan.mitigations) * len(given.plan.seeds)
-    if len(given.runs) < planned:
-        notes.append(f"Interrupted: {len(given.runs)} of {planned} runs are in here.")
+    whole = len(given.runs) - given.cut_short
+    if whole < planned:
+        cut = f"; shown is what was done of {given.cut_short} more" if given.cut_short else ""
+        notes.append(f"Interrupted: {whole} of {planned} runs are complete{cut}.")
     return notes
+
+
+def caveats(given: ReportInput) -> list[str]:
+    """What else a reader has to know before believing the verdict."""
+    notes = [
+        f"All numbers were measured on {given.measured_on}, times on the client; another machine or model differs."
+        if given.measured_on
+        else "All numbers are simulated: they come from a cost model of the GPU, not from a measurement on one.",
+        "A percentage of a comparison is the difference divided by the better of the two values.",
+        "Rules ran with the knobs shown; one that was not tuned for this traffic may do better (argprod tune).",
+    ]
+    word, sure, close = given.one_of_several, f"{100 * CONFIDENCE:g}%", f"{100 * EQUAL_WITHIN:g}%"
+    if len(given.seeds) == 1:
+        notes.append(f"Called equal: what is less than {close} apart.")
+    else:
+        notes.append(
+            f"Means over {told_by(given)}. Differences {word} by {word} have a {sure} interval (Student's t): called "
+            f"ahead if it leaves out 0, equal if all of it is within {close}, else not told apart, for which more "
+            f"{word}s help. Each comparison is by itself: of 20 between equals about one comes out ahead or behind."
+        )
+        if given.source.kind == "trace" and not given.measured_on:
+            notes.append(
+                "A trace is the same for every seed: seeds change only draws and random ties, so the runs of a rule "
+                "without either are copies of one another, and agreement of seeds says nothing about other traffic."
+            )
+    return notes + list(given.remarks)

@@ -18,7 +18,7 @@ from replay.sim.cluster import INSTANCES_DOMAIN, Cluster
 from scheduler.accounting import Level
 from scheduler.cost import StepTime
 from scheduler.domains import Domain
-from scheduler.errors import BadInput, BadTrace
+from scheduler.errors import LETTERS_SHOWN, BadInput, BadTrace
 
 _EXPECTED = "a calibration file of argprod calibrate"
 _COUNT = Domain(1, 2**31, integer=True, unit="1")
@@ -125,10 +125,12 @@ def read_calibration(path: Path) -> Calibration:
         BadTrace: if this is none, or of another version, naming the field; a step time that cannot be.
         OSError: if the file cannot be read.
     """
+    data = path.read_bytes()
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Calibration)
-    except msgspec.MsgspecError as fault:
-        raise BadTrace(str(path), 0, "", "something else", _EXPECTED, str(fault)) from None
+        found = msgspec.json.decode(data, type=Calibration)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        begins = " ".join(data[:LETTERS_SHOWN].decode(errors="replace").split())
+        raise BadTrace(str(path), 0, "", begins, _EXPECTED, str(fault)) from None
     except BadInput as fault:  # what a step time says of itself
         raise BadTrace(str(path), 0, f"step_time.{fault.field}", fault.value, fault.expected) from None
     for name in ("block_tokens", "kv_blocks", "batch_tokens", "max_batch"):

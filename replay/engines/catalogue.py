@@ -8,8 +8,10 @@ parameters are, and their defaults, their classes say: :class:`replay.engines.tr
 from __future__ import annotations
 
 import functools
+import inspect
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -19,9 +21,10 @@ from replay.engines.openai_server import address
 from replay.engines.process import READY_S, ProcessEngine
 from replay.engines.protocol import Engine
 from replay.engines.steps import StepSink
+from replay.engines.torch_here import check_device, check_libraries, cores, threads_of_each
 from replay.engines.transformers_cb import Shape, TransformersEngine
 from scheduler.domains import Domain
-from scheduler.errors import BadInput, unknown_name
+from scheduler.errors import Absent, BadInput, unknown_name
 
 #: What the parameters of each engine are read into.
 OPTIONS: dict[str, type[msgspec.Struct]] = {"torch": Shape, "http": HttpOptions}
@@ -48,6 +51,18 @@ class EngineChoice:
     def settings(self) -> dict[str, Any]:
         """All parameters, defaults too, for logs."""
         return {"engine": self.name, PROCESSES: self.processes, **msgspec.structs.asdict(self.options)}
+
+    def settled(self, instances: int) -> EngineChoice:
+        """The same, with the threads that so many instances leave each of them.
+
+        Example:
+            >>> read_engine("torch:threads=3").settled(2).options.threads
+            3
+        """
+        if self.name != "torch" or self.options.threads is not None:
+            return self
+        threads = threads_of_each(max(1, instances), cores())
+        return replace(self, options=msgspec.structs.replace(self.options, threads=threads))
 
     def describe(self) -> str:
         """The engine and what differs from its defaults, in one line.
@@ -122,6 +137,34 @@ def _converted(name: str, kind: type[msgspec.Struct], param: str, word: str) -> 
         raise BadInput(f"engine {name}: {param}", word, "a value of its type", str(fault)) from None
 
 
+def parameters_of(name: str) -> list[tuple[str, Any, str]]:
+    """The parameters of an engine: name, default, and what its class says of it.
+
+    Raises:
+        BadInput: for an unknown engine.
+
+    Example:
+        >>> parameters_of("torch")[0]
+        ('layers', 2, 'of the model')
+    """
+    if name not in OPTIONS:
+        raise unknown_name("engine", name, OPTIONS)
+    kind = OPTIONS[name]
+    default, meanings = kind(), _meanings(kind)
+    found = [(field, getattr(default, field), meanings.get(field, "")) for field in kind.__struct_fields__]
+    return [*found, (PROCESSES, False, "whether each engine has a process of its own")] if name == "torch" else found
+
+
+def _meanings(kind: type) -> dict[str, str]:
+    """What the section of arguments in a docstring says of each; a line may be of several, as ``a, b: text``."""
+    _, _, section = (inspect.getdoc(kind) or "").partition("Args:\n")
+    meanings: dict[str, str] = {}
+    for entry in re.split(r"\n(?=    \S)", section.partition("\n\n")[0]):
+        names, _, text = " ".join(entry.split()).partition(": ")
+        meanings |= {name.strip(): text.replace("``", "").removesuffix(".") for name in names.split(",")}
+    return meanings
+
+
 def engines_of(choice: EngineChoice, count: int, urls: Sequence[str] = ()) -> list[Engine]:
     """The instances, not started yet.
 
@@ -131,15 +174,22 @@ def engines_of(choice: EngineChoice, count: int, urls: Sequence[str] = ()) -> li
         urls: where the servers are, for ``http``; they are named by them, without the scheme.
 
     Raises:
-        BadInput: for a number that cannot be, no server, or one that is named twice.
+        BadInput: for a number that cannot be, no server, or one that is named twice; where ``torch`` or the GPU that
+            it is to use is missing.
     """
     if choice.name == "http":
         names = [address(url).split("://", 1)[1] for url in urls]
-        if not urls or len(set(names)) < len(names):
-            raise BadInput("--endpoint", list(urls), "the address of each server once", "http://127.0.0.1:8000")
+        if not urls:
+            raise BadInput("--endpoint", Absent.MISSING, "the address of each server", "http://127.0.0.1:8000")
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                raise BadInput("--endpoint", urls[place], "each server once", "this one was named before")
         return [OpenAIEngine(name, url, choice.options) for name, url in zip(names, urls, strict=True)]
     _COUNT.check("--instances", count)
-    return [torch_engine(str(place), choice.options, processes=choice.processes) for place in range(count)]
+    check_libraries()
+    check_device(choice.options.device)
+    shape = choice.settled(count).options
+    return [torch_engine(str(place), shape, processes=choice.processes) for place in range(count)]
 
 
 def torch_engine(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from urllib.parse import urlsplit
 
 import msgspec
 
 from replay.engines.openai_metrics import CacheShape, read_cache_shape, read_server_info
 from replay.engines.openai_server import Server
 from replay.engines.openai_stream import said
-from scheduler.errors import EngineFailure
+from scheduler.errors import BadInput, EngineFailure
 
 #: How often a server is asked again that is not ready yet [s].
 POLL_S = 0.05
@@ -24,8 +26,15 @@ async def until_ready(server: Server, ready_s: float) -> None:
 
     Raises:
         EngineFailure: if it is not ready then.
+        BadInput: at once, if there is no such host.
     """
     loop = asyncio.get_running_loop()
+    where = urlsplit(server.url)
+    try:
+        await loop.getaddrinfo(where.hostname, where.port or where.scheme)
+    except socket.gaierror as unknown:
+        if unknown.errno == socket.EAI_NONAME:  # else a name service that may yet answer
+            raise BadInput("--endpoint", server.url, "a host that has an address", "is its name right?") from None
     deadline = loop.time() + ready_s
     while True:
         try:
@@ -51,7 +60,7 @@ async def find_model(server: Server) -> str:
         found = [str(model["id"]) for model in msgspec.json.decode(body)["data"]]
     except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError):
         told = f"{server.name} answered {status} to /v1/models, and no list of models: {said(body)}"
-        raise EngineFailure(f"{told}; name the model") from None
+        raise EngineFailure(f"{told}; if it has OpenAI's API all the same, name the model") from None
     if len(found) != 1:
         raise EngineFailure(f"{server.name} serves {', '.join(found) or 'no model'}: name the model")
     return found[0]

@@ -231,13 +231,16 @@ class Reply:
 
 
 def said(body: bytes) -> str:
-    """What a server says of a fault, on one line of at most 200 letters: its own message, else the whole body.
+    """What a server says of a fault, on one line of at most 200 letters: its own message, a page's title, or all of it.
 
     Example:
         >>> said(b'{"error": {"message": "no such model", "code": 404}}'), said(b"  Bad   Gateway "), said(b"")
         ('no such model', 'Bad Gateway', 'nothing')
     """
     text = _message(body) or body.decode(errors="replace")
+    if text.lstrip().startswith("<"):  # a page for people, so no server of models: its title says enough
+        title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+        text = f"a page of HTML, {title[1]!r}" if title else "a page of HTML"
     text = " ".join(text.split()) or "nothing"
     return text if len(text) <= LETTERS_SAID else text[: LETTERS_SAID - 3] + "..."
 

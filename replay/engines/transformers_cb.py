@@ -23,6 +23,7 @@ import msgspec
 
 from replay.engines.protocol import Admitted, Event, Finished, Job, Tokens
 from replay.engines.steps import StepSink
+from replay.engines.torch_here import LIBRARIES, REMEDY, check_device
 from replay.engines.transformers_steps import StepWatch
 from scheduler.domains import Domain
 from scheduler.errors import BadInput, EngineFailure
@@ -35,11 +36,10 @@ READY_S, STOP_S = 120.0, 30.0
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """A Qwen2 model and how it is run.
+    """A Qwen2 model and how it is run; the default is a toy that steps in about a millisecond on one core.
 
     Args:
-        layers, hidden, intermediate, heads, kv_heads, vocabulary: of the model. The default is a toy that steps in
-            about a millisecond on one core.
+        layers, hidden, intermediate, heads, kv_heads, vocabulary: of the model.
         context: longest sequence [token].
         block_tokens: tokens in a KV block, >= 4 [token].
         kv_blocks: KV blocks [block].
@@ -48,6 +48,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         device: ``cpu`` or ``cuda``.
         dtype: ``float32`` or ``bfloat16``.
         seed: of the weights.
+        threads: of the CPU, for a step; None: a share of all cores but one for ``--engine torch``, else as PyTorch
+            chooses [thread].
     """
 
     layers: int = 2
@@ -64,6 +66,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     dtype: str = "float32"
     seed: int = 0
+    threads: int | None = None
 
     def checked(self) -> Shape:
         """The shape itself, if it can be.
@@ -73,7 +76,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         """
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if name in ("device", "dtype", "seed"):
+            if name in ("device", "dtype", "seed") or (name == "threads" and value is None):
                 continue
             _COUNT.check(name, value)
         if self.hidden % self.heads or self.heads % self.kv_heads:
@@ -105,7 +108,7 @@ class TransformersEngine:
         self.name, self.shape = name, (Shape() if shape is None else shape).checked()
         self._step_sink = step_sink
         self.block_tokens, self.kv_blocks = self.shape.block_tokens, self.shape.kv_blocks
-        self.about = {package: version(package) for package in ("torch", "transformers")}
+        self.about: dict[str, str] = {}
         self._model: Any = None
         self._manager: Any = None
         self._queues: dict[str, asyncio.Queue[Event | EngineFailure]] = {}
@@ -120,7 +123,10 @@ class TransformersEngine:
         try:
             self._model = await asyncio.to_thread(model_of, self.shape)
         except ImportError as fault:
-            raise EngineFailure(f"{fault.name} is missing: install requirements/engines.txt") from None
+            raise EngineFailure(f"{fault.name} is missing: {REMEDY}") from None
+        except (RuntimeError, MemoryError) as fault:
+            raise EngineFailure(f"{self.name} could not make its model: {_first_line(fault)}") from None
+        self.about = {package: version(package) for package in LIBRARIES}
         await self._run()
 
     async def _run(self) -> None:
@@ -226,6 +232,10 @@ class TransformersEngine:
         await self._stop()
 
 
+def _first_line(fault: BaseException) -> str:
+    return (str(fault).strip() or type(fault).__name__).splitlines()[0]
+
+
 def _forgetting(manager: Any, scheduler: Any) -> Callable[[], list[Any]]:
     """The method of the scheduler that drops cancelled requests; whoever listened to them is dropped too."""
     clear = scheduler.clear_cancelled_requests
@@ -244,11 +254,17 @@ def model_of(shape: Shape) -> Any:
 
     Args:
         shape: of the model.
+
+    Raises:
+        BadInput: for a device that is not there.
     """
     with _IMPORTING:
         import torch
         from transformers import AutoModelForCausalLM, Qwen2Config
 
+    check_device(shape.device)
+    if shape.threads is not None:
+        torch.set_num_threads(shape.threads)  # before the first step; threads that step take it over
     config = Qwen2Config(
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,

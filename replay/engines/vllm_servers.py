@@ -35,7 +35,7 @@ import msgspec
 from replay.engines.vllm_hint import hint
 from replay.engines.vllm_log import kept
 from scheduler.domains import Domain
-from scheduler.errors import ArgprodError, BadInput, EngineFailure
+from scheduler.errors import Absent, ArgprodError, BadInput, EngineFailure
 
 #: How long the servers may take until all are ready, and each to end once it is told to [s].
 READY_S, STOP_S = 400.0, 15.0
@@ -164,8 +164,8 @@ def servers(
         ready_s: until all are ready [s].
 
     Raises:
-        BadInput: for numbers that cannot be.
-        EngineFailure: if vLLM is missing, or one of them ends or is not ready in time: what it said.
+        BadInput: for numbers that cannot be, or if vLLM is missing.
+        EngineFailure: if one of them ends or is not ready in time: what it said.
     """
     settled = Shape() if shape is None else shape
     _check_start(count, port, settled)
@@ -189,7 +189,8 @@ def _check_start(count: int, port: int, shape: Shape) -> None:
     _PORT.check("port", port)
     shape.checked()
     if importlib.util.find_spec("vllm") is None:
-        raise EngineFailure(f"vllm is missing in {sys.prefix}: `make .venv-vllm/.ready` installs it into .venv-vllm")
+        where = f"in {sys.prefix}; make .venv-vllm/.ready, then .venv-vllm/bin/python"
+        raise BadInput("vllm", Absent.MISSING, "to be installed", where)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -73,7 +73,7 @@ def policy(text: str) -> Policy:
     """
     name, colon, tail = text.partition(":")
     if name not in CATALOGUE:
-        raise unknown_name("policy", name, CATALOGUE)
+        raise unknown_name("policy", name, CATALOGUE, "argprod policies")
     if colon and not tail:
         raise BadInput(f"policy {name}", text, "knob=value after the colon", f"knobs: {_knob_names(name)}")
     values: dict[str, str] = {}

@@ -21,7 +21,6 @@ from replay.calibration.sweep import StepList
 from replay.engines.catalogue import read_engine
 from replay.engines.process import ProcessEngine
 from replay.engines.transformers_cb import TransformersEngine
-from scheduler.errors import BadInput
 from tests.replay.test_calibration import TRUE, drawn
 from tests.replay.test_calibration_file import FACTS, logged
 
@@ -184,9 +183,15 @@ def test_mistakes_are_told_in_one_line(call: Call, words: tuple[str, ...], messa
     assert not (tmp_path / "c.json").exists()
 
 
-def test_engines_are_made_with_the_list_as_their_sink() -> None:
+def test_engines_are_made_with_the_list_as_their_sink(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("argprod.calibrate_command.check_libraries", lambda: None)
     told = StepList()
     assert isinstance(engine_of(read_engine("torch"), told), TransformersEngine)
     assert isinstance(engine_of(read_engine("torch:processes=true"), told), ProcessEngine)
-    with pytest.raises(BadInput, match="tells its steps"):
-        engine_of(read_engine("http"), told)
+
+
+@pytest.mark.parametrize(("noise", "doubted"), [(0.02, False), (1.5, True)])
+def test_step_times_that_do_not_hold_are_called_so(call: Call, tmp_path: Path, noise: float, doubted: bool) -> None:
+    done = call("--steps", str(steps_log(tmp_path, noise=noise)), "--out", str(tmp_path / "c.json"))
+    assert done.returncode == 0, done.stderr
+    assert ("Do not rely on these step times: the median error is large (all steps " in done.stdout) == doubted

@@ -69,8 +69,8 @@ def test_the_simulator_takes_the_engine_of_the_file(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--gpu", "H100"], "--gpu: expected nothing: the file says what is simulated"),
-        (["--speeds", "1,0.5"], "--speeds: expected nothing: the file says what is simulated"),
+        (["--gpu", "H100"], "--gpu: expected to be left out with --calibration, got 'H100' (the file says"),
+        (["--speeds", "1,0.5"], "--speeds: expected to be left out with --calibration, got '1,0.5' (the file"),
         (["--calibration", "nowhere.json"], "--calibration: expected a file that can be read"),
         (["--calibration", __file__], "a calibration file of argprod calibrate"),
     ],

@@ -54,7 +54,7 @@ def test_three_servers_under_three_rules(tmp_path: Path) -> None:
         again = replay(mocks, *rules, *files)  # all is there already
         assert again.returncode == 0, again.stderr
         assert sum(mock.finished for mock in mocks) == 6 * 30 + 3 * 2
-    assert "measured: 3 x http" in done.stdout
+    assert "measured: 3 HTTP servers" in done.stdout
     assert "simulated" not in done.stdout.lower()
     found = result(out)
     assert set(found) == {"trace", "settings", "policies", "runs"}
@@ -74,7 +74,7 @@ def test_three_servers_under_three_rules(tmp_path: Path) -> None:
     assert len(logs) == 6
     assert all(sum(line.token_counts) == line.wanted_tokens for one in logs for line in one.lines)
     page = report.read_text()
-    assert "Measured on 3 x http" in page
+    assert "Measured on 3 HTTP servers" in page
     told = page[page.index("<main>") : page.index("</main>")].lower().replace("<code>simulated</code>", "")
     assert "simulated" not in told
 
@@ -124,8 +124,8 @@ def test_a_server_that_misbehaves_costs_its_requests_and_the_exit_code_tells(
     [lost] = run["lost"]
     assert lost["instance"] == bad
     assert reason.split(" after", maxsplit=1)[0] in lost["reason"]
-    assert f"failed: 1 times {bad}" in done.stdout
-    assert f"(requests {lost['id']})" in done.stdout
+    assert f"failed: once {bad}" in done.stdout
+    assert f"(request {lost['id']})" in done.stdout
     assert not run["gone"]
 
 
@@ -302,7 +302,22 @@ def test_who_stops_it_keeps_what_was_learned(tmp_path: Path) -> None:
         (["--engine", "torch", "--instances", "0"], "--instances"),
         (["--engine", "torch", "--mitigation", "aut"], "mitigation"),
         (["--repeats", "3"], "it is for real engines"),
-        (["--engine", "sim", "--log", "x"], "it is for real engines"),
+        (
+            ["--engine", "sim", "--log", "x"],
+            "--log: expected to be left out with --engine sim, got 'x'",
+        ),
+        (
+            ["--endpoint", "http://a"],
+            "left out with --engine sim, got 'http://a' (it is for real engines",
+        ),
+        (
+            ["--engine", "torch", "--seeds", "3"],
+            "--seeds: expected to be left out with --engine torch, got 3",
+        ),
+        (
+            ["--engine", "http", "--endpoint", "http://a:1", "--endpoint", "http://a:1"],
+            "once, got 'http://a:1'",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_said_in_one_line(

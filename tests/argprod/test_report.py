@@ -15,10 +15,9 @@ import pytest
 from argprod.report import ReportInput, report_input, write_report
 from argprod.report.latency import latency_figures
 from argprod.report.load import BARS_CUT, even_samples, heat_maps, share_bars
-from argprod.report.measures import E2E, GOODPUT, TPOT, TTFT, number, over_seeds
+from argprod.report.measures import E2E, GOODPUT, TPOT, TTFT, number
 from argprod.report.page import render
 from argprod.report.tables import repeat_facts
-from argprod.report.verdict import ahead_lines, behind_lines, caveats, lead_sentence, product_of, rank, rankings
 from replay.experiment import Plan, Run, disagreement_of, run_all
 from replay.metrics import Summary
 from replay.sim.cluster import roofline_cluster
@@ -159,96 +158,8 @@ def test_load_between_samples_is_the_earlier_one() -> None:
     assert first_s < last_s
 
 
-def test_the_verdict_orders_as_the_numbers_do() -> None:
-    given = experiment(SMALL, (0, 1))
-    for ranking in rankings(given):
-        means = [standing.value.mean or 0.0 for standing in ranking.standings]
-        assert means == sorted(means, reverse=ranking.measure.more)
-        assert not ranking.ahead_of(ranking.best.policy)
-    first = rank(given, TTFT[0])
-    assert first is not None
-    own = [summary.ttft_s.mean or 0.0 for summary in given.summaries_of(first.best.policy)]
-    assert first.best.value == over_seeds(TTFT[0], given.summaries_of(first.best.policy))
-    assert (first.best.value.low, first.best.value.high) == (min(own), max(own))
-
-
-def test_every_measure_is_either_ahead_or_behind() -> None:
-    given = experiment(SMALL, (0, 1))
-    label = product_of(given)
-    assert label == "lmetric"
-    assert len(ahead_lines(given, label)) + len(behind_lines(given, label)) == len(rankings(given))
-
-
 def spread(summary: Summary, mean: float) -> object:
     return msgspec.structs.replace(summary.ttft_s, mean=mean)
-
-
-def test_a_loss_is_named_with_its_rule_and_its_size() -> None:
-    given = experiment(SMALL)
-    one = given.summaries_of("lmetric")[0]
-    given = with_summaries(
-        given,
-        **{
-            "lmetric": {"ttft_s": spread(one, 0.3), "goodput_fraction": 0.9},
-            "join_shortest_queue": {"ttft_s": spread(one, 0.2), "goodput_fraction": 0.6},
-            "bailian:alpha=0.3": {"ttft_s": spread(one, 0.4), "goodput_fraction": 0.3},
-        },
-    )
-    lost = behind_lines(given, "lmetric")[0]
-    assert lost == "TTFT mean: lmetric is 50.0% slower than join_shortest_queue (0.300 s against 0.200 s)."
-    won = next(line for line in ahead_lines(given, "lmetric") if line.startswith("goodput"))
-    assert won == "goodput: join_shortest_queue has 33.3% less than lmetric (60.0% against 90.0%)."
-    assert "TTFT mean, where lmetric is 50.0% slower than join_shortest_queue (0.300 s" in lead_sentence(given)
-    text = Tags(render(given)).text
-    assert lost in text
-    assert won in text
-
-
-def test_equal_values_are_called_equal() -> None:
-    given = experiment(SMALL)
-    one = given.summaries_of("lmetric")[0]
-    given = with_summaries(given, **{name: {"ttft_s": one.ttft_s} for name in SMALL})
-    line = ahead_lines(given, "lmetric")[0]
-    assert re.fullmatch(
-        r"TTFT mean: lmetric \((.*)\) equals join_shortest_queue \(\1\), bailian:alpha=0.3 \(\1\)\.", line
-    )
-    assert "equal to the best in" in lead_sentence(given)
-
-
-@pytest.mark.parametrize(("other", "ahead"), [(0.1003, False), (0.1007, True)])
-def test_with_one_seed_half_a_percent_is_equal(other: float, ahead: bool) -> None:
-    given = experiment(SMALL)
-    one = given.summaries_of("lmetric")[0]
-    given = with_summaries(
-        given, lmetric={"ttft_s": spread(one, other)}, join_shortest_queue={"ttft_s": spread(one, 0.1)}
-    )
-    ranking = rank(given, TTFT[0])
-    assert ranking is not None
-    assert ("join_shortest_queue" in [s.policy for s in ranking.ahead_of("lmetric")]) == ahead
-
-
-@pytest.mark.parametrize(("values", "ahead"), [((0.2, 0.4), True), ((0.2, 0.25), False)])
-def test_with_several_seeds_an_order_that_changes_is_equal(values: tuple[float, float], ahead: bool) -> None:
-    given = experiment(SMALL, (0, 1))
-    one = given.summaries_of("lmetric")[0]
-    told = {"lmetric": values, "join_shortest_queue": (0.1, 0.3)}
-    runs = [
-        Run(
-            run.policy,
-            msgspec.structs.replace(run.summary, ttft_s=spread(one, told[run.policy][run.summary.seed])),
-            run.record,
-        )
-        for run in given.runs
-        if run.policy in told
-    ]
-    ranking = rank(replace(given, runs=tuple(runs)), TTFT[0])
-    assert ranking is not None
-    assert [s.policy for s in ranking.ahead_of("lmetric")] == (["join_shortest_queue"] if ahead else [])
-    assert (ranking.winners == ["join_shortest_queue"]) == ahead
-
-
-def test_the_lead_counts_tails_too() -> None:
-    assert "Of 6 headline measures lmetric is" in lead_sentence(experiment(SMALL))
 
 
 def test_both_axes_of_a_trade_off_are_of_one_kind_and_say_so() -> None:
@@ -285,18 +196,6 @@ def test_settings_show_what_was_resolved() -> None:
     assert facts["objective"]["tpot_s"] == 0.05
 
 
-def test_without_lmetric_the_verdict_says_so() -> None:
-    text = lead_sentence(experiment(("join_shortest_queue", "random")))
-    assert text.startswith("LMetric is not among the policies")
-
-
-def test_lost_requests_and_missing_runs_are_told() -> None:
-    given = experiment(SMALL)
-    given = with_summaries(given, lmetric={"failed": 7})
-    assert any("lmetric: 7" in line for line in caveats(given))
-    assert any("1 of 3 runs" in line for line in caveats(replace(given, runs=given.runs[:1])))
-
-
 def test_a_run_in_which_nothing_finished_makes_a_report() -> None:
     plan = Plan(("lmetric", "random"), (0,), roofline_cluster(2, kv_tokens=64))
     requests, info = source(0)
@@ -317,9 +216,8 @@ def test_numbers_keep_three_digits() -> None:
     assert {measure.unit for measure in (TTFT[0], TPOT[0], E2E[0], GOODPUT)} == {"ms", "s", "%"}
 
 
-def test_seeds_of_a_trace_are_not_sold_as_replication() -> None:
-    given = experiment(SMALL, seeds=(0, 1))
-    assert not any("A trace is the same for every seed" in line for line in caveats(given))
-    traced = replace(given, source=replace(given.source, kind="trace"))
-    assert any("A trace is the same for every seed" in line for line in caveats(traced))
-    assert any("argprod tune" in line for line in caveats(given))
+def test_the_title_has_neither_parameters_nor_folders() -> None:
+    given = experiment(SMALL)
+    assert "<title>argprod: workload:chat</title>" in render(given)
+    traced = replace(given, source=replace(given.source, kind="trace", name="/data/traces/toolagent.jsonl"))
+    assert "<title>argprod: toolagent.jsonl</title>" in render(traced)

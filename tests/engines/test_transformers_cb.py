@@ -6,6 +6,7 @@ import asyncio
 import functools
 from typing import Any
 
+import msgspec
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: `make test-engines` brings it")
@@ -88,6 +89,39 @@ def test_what_is_said_does_not_hang_on_what_is_cached() -> None:
     first, again = asyncio.run(with_engine(body))
     assert first == again
     assert len(first) == 16
+
+
+def test_steps_take_as_many_threads_as_the_shape_says() -> None:
+    """Whatever thread steps: PyTorch keeps the number a thread, and takes it over when one first computes."""
+    before = torch.get_num_threads()
+
+    async def used(threads: int) -> list[int]:
+        engine, told = TransformersEngine("a", msgspec.structs.replace(SHAPE, threads=threads)), []
+        await engine.start()
+        try:
+            cache = engine._manager.batch_processor.cache
+            search = cache.search_prefix_match  # called by the thread that steps
+
+            def noted(*given: Any) -> Any:
+                told.append(torch.get_num_threads())
+                return search(*given)
+
+            cache.search_prefix_match = noted
+            await events(engine, request(1, *range(34)))
+        finally:
+            await engine.close()
+        return told
+
+    try:
+        assert [asyncio.run(used(threads)) for threads in (2, 1)] == [[2], [1]]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_model_too_large_for_the_machine_is_one_line() -> None:
+    shape = msgspec.structs.replace(SHAPE, hidden=2**18, intermediate=2**20, heads=4, layers=2**10)
+    with pytest.raises(EngineFailure, match=r"^a could not make its model: [^\n]*memory[^\n]*$"):
+        asyncio.run(TransformersEngine("a", shape).start())
 
 
 def test_an_aborted_job_leaves_the_engine_as_good_as_before() -> None:

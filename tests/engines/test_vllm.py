@@ -349,7 +349,7 @@ def test_the_command_replays_on_them_and_its_router_hears_of_their_caches(
     assert "lost" not in heard
     assert "prompts that it was sent" not in heard
     found = json.loads(out.read_bytes())
-    assert found["settings"]["block_tokens"] == BLOCK
+    assert found["settings"]["engine"]["block_tokens"] == BLOCK
     for row, told in zip(found["policies"], found["runs"], strict=True):
         assert (row["finished"], row["failed"]) == (60, 0)
         assert row["ttft_s"]["mean"] > 0

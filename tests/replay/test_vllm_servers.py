@@ -243,10 +243,7 @@ def test_the_command_ends_when_a_server_does(notes: Path) -> None:
 
 def test_without_vllm_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with (
-        pytest.raises(EngineFailure, match=r"vllm is missing in .*: `make \.venv-vllm/\.ready` installs it"),
-        servers(1),
-    ):
+    with pytest.raises(BadInput, match=r"vllm: .* it is missing \(in .*; make .venv-vllm/.ready, then"), servers(1):
         pass
 
 
