@@ -22,6 +22,7 @@ from scheduler.policies import (
     power_of_two,
     preble,
     product,
+    product_of_tokens,
     production_stack,
     ray_prefix,
     rotation,
@@ -34,6 +35,7 @@ from scheduler.policies.rule import Policy, Rule
 
 _FILES = (
     product,
+    product_of_tokens,
     delay,
     linear,
     bailian,

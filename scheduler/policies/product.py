@@ -31,11 +31,6 @@ def product_without_self(_ops: Ops, x: Indicators, _: Aggregates, __: Knobs) -> 
     return x.p_token * (x.running + x.waiting)
 
 
-def product_of_tokens(_ops: Ops, x: Indicators, _: Aggregates, __: Knobs) -> Number:
-    """P-token times all tokens on the instance, this prompt counted, in place of the batch size."""
-    return x.p_token * (x.context_tokens + x.prompt_tokens)
-
-
 LMETRIC = Rule(
     "lmetric", "P-token x batch size, floor one token", "LMetric, arXiv 2603.15202; docs/sources.md#lmetric", product
 )
@@ -55,12 +50,4 @@ LMETRIC_NO_SELF = Rule(
     "lmetric_no_self", "the product, request itself not counted", "claim idle_collapse", product_without_self
 )
 
-LMETRIC_TOKENS = Rule(
-    "lmetric_tokens",
-    "the product with all tokens for the batch size",
-    "LMetric argues against it; docs/sources.md#lmetric",
-    product_of_tokens,
-    needs=("context_tokens",),
-)
-
-RULES = (LMETRIC, LMETRIC_PAPER, LMETRIC_NO_QUEUE, LMETRIC_NO_SELF, LMETRIC_TOKENS)
+RULES = (LMETRIC, LMETRIC_PAPER, LMETRIC_NO_QUEUE, LMETRIC_NO_SELF)
