@@ -119,8 +119,8 @@ def threshold_settings(rule: str) -> list[str]:
 def thresholds() -> Iterator[Case]:
     """The thresholds of rules that filter, near saturation."""
     for workload in WORKLOADS:
-        for rule in FILTERS:
-            yield from runs(workload, "near", (PRODUCT, *threshold_settings(rule)), SEEDS)
+        settings_of_all = [text for rule in FILTERS for text in threshold_settings(rule)]
+        yield from runs(workload, "near", (PRODUCT, *settings_of_all), SEEDS)
 
 
 def cost_models() -> Iterator[Case]:

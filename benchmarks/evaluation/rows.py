@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -131,17 +132,19 @@ def with_ties(text: str) -> str:
 
 
 class Rows:
-    """The rows that there are, in a file that grows by a line a run.
+    """The rows that there are: packed in one file, and those of an evaluation that goes on in another beside it.
 
     Args:
-        path: the file.
+        path: the packed file; the other one, which grows by a line a run, has its name without ``.gz``.
     """
 
-    def __init__(self, path: Path = FOLDER / "rows.jsonl") -> None:
-        self.path = path
+    def __init__(self, path: Path = FOLDER / "rows.jsonl.gz") -> None:
+        self.path, self.growing = path, path.with_suffix("")
         self._rows: dict[Case, Row] = {}
-        if path.exists():
-            for line in path.read_bytes().splitlines():
+        packed = gzip.decompress(path.read_bytes()) if path.exists() else b""
+        growing = self.growing.read_bytes() if self.growing.exists() else b""
+        for line in (*packed.splitlines(), *growing.splitlines(keepends=True)):
+            if line.endswith((b"}", b"}\n")):  # not what was cut short while it was written
                 row = msgspec.json.decode(line, type=Row)
                 self._rows[row.case] = row
 
@@ -165,8 +168,8 @@ class Rows:
         missing = sorted({case for case in cases if case not in self._rows})
         if not missing:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file, ProcessPoolExecutor(jobs) as pool:
+        self.growing.parent.mkdir(parents=True, exist_ok=True)
+        with self.growing.open("ab") as file, ProcessPoolExecutor(jobs) as pool:
             for done, future in enumerate(as_completed([pool.submit(run_case, case) for case in missing]), 1):
                 row = future.result()
                 self._rows[row.case] = row
@@ -175,8 +178,9 @@ class Rows:
                 if progress is not None:
                     progress(done, len(missing))
 
-    def tidy(self, keep: Iterable[Case] | None = None) -> None:
-        """Write the file again in order, so that equal results are equal files; only some rows, if named."""
+    def pack(self, keep: Iterable[Case] | None = None) -> None:
+        """Pack the rows in order, so that equal results are equal files; only some, if named."""
         kept = set(self._rows) if keep is None else set(keep)
         lines = [msgspec.json.encode(self._rows[case]) for case in sorted(kept)]
-        self.path.write_bytes(b"".join(line + b"\n" for line in lines))
+        self.path.write_bytes(gzip.compress(b"".join(line + b"\n" for line in lines), mtime=0))
+        self.growing.unlink(missing_ok=True)

@@ -1,0 +1,122 @@
+"""The evaluation: rows are kept and never computed twice, comparisons are fair and say how sure they are."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.evaluation import questions, scene, tables, tuning
+from benchmarks.evaluation.comparing import MATERIAL, METRICS, compared, values_of
+from benchmarks.evaluation.rows import Case, Rows, run_case, with_ties
+from scheduler.policies.catalogue import CATALOGUE, policy
+
+SMALL = {"workload": "workload:api:requests=60,rate_per_s=20", "rate": 0.0, "requests": 60, "instances": 3}
+POSITIVE = st.floats(0.01, 100, allow_nan=False)
+
+
+def small(rule: str, seed: int = 0, **more: object) -> Case:
+    return Case(policy=rule, seed=seed, **(SMALL | more))  # type: ignore[arg-type]
+
+
+def test_a_run_is_the_same_twice_and_is_kept(tmp_path: Path) -> None:
+    cases = [small("lmetric"), small("random", 1), small("lmetric", mitigation="auto")]
+    rows = Rows(tmp_path / "rows.jsonl.gz")
+    rows.fill(cases, jobs=1)
+    assert rows.get(cases) == [run_case(case) for case in cases]
+    again = Rows(tmp_path / "rows.jsonl.gz")  # from the file that grows
+    assert again.get(cases) == rows.get(cases)
+    told: list[int] = []
+    again.fill(cases, jobs=1, progress=lambda done, total: told.append(done))
+    assert told == []
+    again.pack(cases[:2])
+    packed = Rows(tmp_path / "rows.jsonl.gz")
+    assert packed.get(cases[:2]) == rows.get(cases[:2])
+    with pytest.raises(LookupError, match="1 runs are not there"):
+        packed.get(cases)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl.gz"]
+
+
+def test_a_line_that_was_cut_short_is_run_again(tmp_path: Path) -> None:
+    rows = Rows(tmp_path / "rows.jsonl.gz")
+    rows.fill([small("lmetric"), small("random")], jobs=1)
+    whole = rows.growing.read_bytes()
+    rows.growing.write_bytes(whole[:-20])
+    assert len(Rows(tmp_path / "rows.jsonl.gz")) == 1
+
+
+def test_a_row_has_what_the_summary_has() -> None:
+    row = run_case(small("lmetric"))
+    assert (row.finished, row.lost) == (60, 0)
+    assert all(values_of([row], metric)[0] >= 0 for metric in METRICS.values())
+    assert row.mitigated == 0
+    assert run_case(small("lmetric", mitigation="auto")).finished == 60
+    assert run_case(small("lmetric", routers=2, sync_s=0.5, level="events", delay_s=0.1)).finished == 60
+
+
+@given(st.lists(st.tuples(POSITIVE, POSITIVE), min_size=5, max_size=10))
+@settings(max_examples=30)
+def test_who_is_compared_with_whom_only_turns_the_verdict(pairs: list[tuple[float, float]]) -> None:
+    ours, theirs = zip(*pairs, strict=True)
+    one, other = compared(ours, theirs), compared(theirs, ours)
+    assert one.ratio == pytest.approx(1 / other.ratio)
+    turned = {"win": "loss", "loss": "win", "tie": "tie"}
+    inside = [end for end in (one.low, one.high, other.low, other.high) if end is not None]
+    if all(abs(math.log(end)) > 0.02 for end in inside):  # a bootstrap is no exact interval
+        assert other.verdict == turned[one.verdict]
+    assert compared(ours, theirs, more=True).verdict == turned[one.verdict]
+    if one.low is not None and one.high is not None:
+        assert one.low <= one.high
+
+
+@given(st.lists(POSITIVE, min_size=5, max_size=8), st.floats(0.5, 2))
+@settings(max_examples=20)
+def test_a_constant_ratio_is_told_exactly(theirs: list[float], factor: float) -> None:
+    found = compared([factor * value for value in theirs], theirs)
+    assert found.ratio == pytest.approx(factor)
+    assert (found.verdict == "tie") is (abs(factor - 1) < MATERIAL)
+
+
+def test_few_seeds_have_no_interval() -> None:
+    assert compared([1.0, 2.0], [2.0, 4.0]).low is None
+
+
+def test_ties_are_random_where_they_can_be_chosen() -> None:
+    for name in CATALOGUE:
+        ties = {knob.name for knob in policy(name).rule.all_knobs()} & {"ties"}
+        assert ("ties=random" in with_ties(name)) is bool(ties)
+        policy(with_ties(name))
+
+
+def test_questions_share_runs_and_ask_what_can_be_run() -> None:
+    for name in ("headline", "weights", "thresholds", "cost_models", "indicators", "hot_spots", "partial_state"):
+        cases = list(questions.QUESTIONS[name]())
+        assert len(cases) == len(set(cases)), name
+        for text in {case.policy for case in cases}:
+            policy(with_ties(text))
+    headline = set(questions.QUESTIONS["headline"]())
+    assert headline & set(questions.QUESTIONS["indicators"]())
+
+
+def test_rules_are_tuned_on_draws_that_no_test_uses() -> None:
+    assert not set(scene.TUNING_SEEDS) & {*scene.SEEDS, *scene.MORE_SEEDS}
+    one, other = (
+        {request.block_keys[:1] for request in scene.requests_of("api", 20.0, 200, seed)} for seed in (0, 100)
+    )
+    assert one != other
+
+
+def test_a_cell_is_tuned_and_its_default_is_never_better() -> None:
+    cell = tuning.tuned_cell("api", "half", "load_aware")
+    assert cell["default"] in cell["points"]
+    assert cell["regret"] >= 0
+    assert policy(with_ties(cell["best"][tuning.OBJECTIVE])).rule.name == "load_aware"
+
+
+def test_changes_are_written_with_sign_interval_and_verdict() -> None:
+    assert tables.change(compared([2.0] * 5, [4.0] * 5)) == "**-50%** [-50, -50]"
+    assert tables.change(compared([4.0] * 5, [2.0] * 5)) == "*+100%* [+100, +100]"
+    assert tables.change(compared([1.0, 1.0], [1.0, 1.0])) == "+0%"
