@@ -31,11 +31,44 @@ KINDS = {
 _EVIDENCE = (("derivation", "derivation"), ("proof", "theorem"), ("property", "test"), ("measurement", "measurement"))
 
 
+_GREEK = ("alpha", "delta", "gamma", "kappa", "lambda", "rho", "tau")
+#: Letters with an index, Greek letters, and signs: what is typed in the registry, and how it is set.
+_LETTER = re.compile(rf"\b(?:([A-Za-z]|{'|'.join(_GREEK)})_([a-z0-9]+)|({'|'.join(_GREEK)}))\b('?)")
+_SIGNS = {"<=": "≤", ">=": "≥"}
+
+
 def plain(text: str) -> str:
-    """Text of the registry as Markdown that shows it as it is; what stands between backticks stays code."""
+    """Text of the registry as Markdown, letters of formulas set as such; what stands between backticks stays code."""
     parts = text.split("`")
-    escaped = [part if place % 2 else re.sub(r"([\\*_<>\[\]$~#])", r"\\\1", part) for place, part in enumerate(parts)]
-    return "`".join(escaped)
+    return "`".join(part if place % 2 else _set(part) for place, part in enumerate(parts))
+
+
+def _set(text: str) -> str:
+    r"""Text with its formulas' letters in TeX.
+
+    Example:
+        >>> print(_set("P_k B_k <= rho_i b_cold*"))
+        $P_{k}$ $B_{k}$ ≤ $\rho_{i}$ $b_{\text{cold}}$\*
+    """
+    for typed, sign in _SIGNS.items():
+        text = text.replace(typed, sign)
+    made: list[str] = []
+    end = 0
+    for found in _LETTER.finditer(text):
+        made += [_escaped(text[end : found.start()]), _tex(found[1], found[2], found[3], found[4])]
+        end = found.end()
+    return "".join([*made, _escaped(text[end:])])
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\*_<>\[\]$~#])", r"\\\1", text)
+
+
+def _tex(letter: str | None, index: str | None, alone: str | None, prime: str) -> str:
+    name = letter or alone or ""
+    base = f"\\{name}" if name in _GREEK else name
+    below = "" if index is None else index if len(index) < 3 else rf"\text{{{index}}}"
+    return f"${base}{f'_{{{below}}}' if below else ''}{prime}$"
 
 
 def title_of(claim: Claim) -> str:
@@ -97,7 +130,9 @@ def _statement(claim: Claim) -> Iterator[str]:
         yield f"*Premises:* {plain('; '.join(claim.premises))}."
     if claim.note:
         yield ""
-        yield f"*Note:* {plain(claim.note)}"
+        yield ":::{dropdown} Note"
+        yield plain(claim.note)
+        yield ":::"
     yield "::::"
 
 

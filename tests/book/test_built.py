@@ -145,6 +145,13 @@ def test_every_link_leads_somewhere(page: str) -> None:
     assert broken == []
 
 
+def test_letters_of_formulas_are_set_and_names_of_claims_are_not() -> None:
+    text = (HTML / "book" / "exchange.html").read_text(encoding="utf-8")
+    [block] = re.findall(r'<div class="[^"]*proof[^"]*" id="pairwise_exchange_rate">(.*?)</section>', text, re.DOTALL)
+    assert '<span class="math notranslate nohighlight">\\(P_{i}\\)</span>' in block
+    assert "P_i" not in re.sub(r"<[^>]+>", "", block)
+
+
 @pytest.mark.parametrize("name", claims())
 def test_a_claim_can_be_followed_to_code_proof_and_test(name: str) -> None:
     claim = claims()[name]
