@@ -24,6 +24,7 @@ def test_there_are_at_most_five_commands_and_the_first_is_the_set_up() -> None:
     assert re.search(r"^setup: \$\(VENV\)/\.ready$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_stand_in_is_made_and_every_command_runs_as_shown(tmp_path: Path) -> None:
     (tmp_path / ".venv").symlink_to(Path(sys.executable).parent.parent)  # what `make setup` makes
     env = {**os.environ, "COLUMNS": "92", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}

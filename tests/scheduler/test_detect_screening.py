@@ -70,7 +70,7 @@ def test_the_choice_is_that_of_the_clear_decision(
     if copies > 5:  # enough instances for the reader by arrays
         state = repeated(state, 40)
     found = detect(state, request, config=DetectConfig(policy=chosen.label))
-    if chosen.samples or chosen.rule.name in ("power_of_two", "random"):
+    if chosen.samples or chosen.rule.name == "random" or draws_before_it_scores(chosen, state, request):
         assert found.choice is None
         return
     decision, _ = decide(chosen, state, request, rng=random.Random(0))
@@ -78,6 +78,40 @@ def test_the_choice_is_that_of_the_clear_decision(
     assert found.choice.instance == state.ids[decision.ties[0]]
     assert found.choice.score == decision.scores[decision.instance]
     assert found.choice.margin == decision.margin
+
+
+def draws_before_it_scores(chosen: Policy, state: ClusterState, request: Request) -> bool:
+    """Whether the rule's memory takes a number from the generator, so that nobody can say whom it will take."""
+    memory, rng = chosen.rule.memory, random.Random(0)
+    if memory is None:
+        return False
+    before = rng.getstate()
+    memory.recall(memory.start(len(state), chosen.knobs), request, state, chosen.knobs, rng)
+    return rng.getstate() != before
+
+
+@pytest.mark.parametrize(
+    ("label", "draws"),
+    [
+        ("power_of_two", True),
+        ("polyserve", True),
+        ("polyserve:form=polyserve2", False),
+        ("ray_prefix_affinity", False),
+        ("ray_prefix_affinity:imbalanced_threshold=4", True),
+        ("lmetric", False),
+    ],
+)
+def test_a_rule_that_draws_first_has_no_choice(label: str, draws: bool) -> None:
+    times = {"prefill_s_per_token": 1e-4, "decode_s_per_request": 1e-5, "base_s": 0.01, "kv_s_per_token": 0.0}
+    columns = {
+        name: (value,) * 3 for name, value in {**times, "attention_s_per_pair": 0.0, "context_tokens": 9}.items()
+    }
+    counts: dict[str, Any] = {"running": (1, 2, 3), "waiting": (0, 0, 0), "queued_prefill_tokens": (0, 0, 0)}
+    state = ClusterState(ids=("a", "b", "c"), hit_tokens=(0, 32, 0), **counts, **columns)
+    request = Request(id=0, arrival_s=0.0, prompt_tokens=64)
+    assert draws_before_it_scores(policy(label), state, request) is draws
+    found = detect(state, request, config=DetectConfig(policy=label))
+    assert (found.choice is None) is draws
 
 
 def repeated(state: ClusterState, times: int) -> ClusterState:
