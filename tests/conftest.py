@@ -8,7 +8,7 @@ from hypothesis import Phase, settings
 
 # The default is repeatable: the same examples on every machine, and a failure prints how to get it back.
 # HYPOTHESIS_PROFILE=thorough takes more of them, as CI does; explore draws new ones each time, and many.
-settings.register_profile("repeatable", derandomize=True, print_blob=True, deadline=None, max_examples=60)
+settings.register_profile("repeatable", derandomize=True, print_blob=True, deadline=None, max_examples=50)
 settings.register_profile("thorough", derandomize=True, print_blob=True, deadline=None)
 settings.register_profile("explore", derandomize=False, print_blob=True, deadline=None, max_examples=2_000)
 # For mutants (`make mutation`): a fault that a fourth of the examples shows need not wait for the rest, nor for the

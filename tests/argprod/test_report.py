@@ -120,6 +120,7 @@ def test_one_policy_alone_makes_a_report(seeds: tuple[int, ...]) -> None:
     assert "nothing to compare" in page.text
 
 
+@pytest.mark.slow
 def test_all_rules_together_make_a_report_of_moderate_size() -> None:
     given = experiment(tuple(CATALOGUE))
     assert len(render(given).encode()) < 5_000_000

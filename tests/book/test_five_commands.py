@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.book.pages import DOCS, ROOT, blocks
 from tests.book.test_pages import LOOSE, commands
 

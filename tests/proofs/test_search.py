@@ -149,6 +149,7 @@ def test_a_state_for_every_weight_disagrees_at_each_of_them() -> None:
     assert choice(rule_named("lmetric"), found.file) == found.other
 
 
+@pytest.mark.slow
 def test_noise_within_eps_flips_the_choice() -> None:
     asked = question("lmetric", kind="noise", eps=0.25)
     found = search(asked, time_limit_s=20).best

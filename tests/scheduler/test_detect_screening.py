@@ -103,7 +103,7 @@ def draws_before_it_scores(chosen: Policy, state: ClusterState, request: Request
 )
 def test_a_rule_that_draws_first_has_no_choice(label: str, draws: bool) -> None:
     times = {"prefill_s_per_token": 1e-4, "decode_s_per_request": 1e-5, "base_s": 0.01, "kv_s_per_token": 0.0}
-    columns = {
+    columns: dict[str, Any] = {
         name: (value,) * 3 for name, value in {**times, "attention_s_per_pair": 0.0, "context_tokens": 9}.items()
     }
     counts: dict[str, Any] = {"running": (1, 2, 3), "waiting": (0, 0, 0), "queued_prefill_tokens": (0, 0, 0)}
