@@ -30,7 +30,7 @@ help:
 	@echo "make check      format, lint, types, layers, public names, derivations and proofs"
 	@echo "make claims     the evidence of every claim: derivations, proofs, property tests"
 	@echo "make bench      measured ratios against peers"
-	@echo "make evaluation every rule, default and tuned, on every workload and load, simulated; an hour, goes on where it stopped"
+	@echo "make evaluation every rule, default and tuned, on every workload and load, simulated; takes long, goes on where it stopped"
 	@echo "make mutation   how many small faults in scheduler/ the tests notice; takes long"
 	@echo "make lock       solve the locked versions again (UPGRADE=1 takes the newest)"
 	@echo "make clean      remove environments, caches and results"

@@ -78,8 +78,8 @@ def live_and_show(
     if told:  # part of a trace is not compared with the whole of it
         show_live(console, whole or part, live, heard)
         done = [run for run, _ in whole]
-        for line in (overload_told(done, chosen.rate_scale), idle_told(done, live.instances)):
-            console.print(line, soft_wrap=True, end="\n" if line else "")
+        for line in filter(None, (overload_told(done, chosen.rate_scale), idle_told(done, live.instances))):
+            console.print(line, soft_wrap=True)
     for _, run in part if whole else ():
         console.print(escape(cut_told(run)), soft_wrap=True)
     settings = {**_settings(chosen, plan, live, session.engines), "interrupted": interrupted}

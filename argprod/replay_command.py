@@ -169,9 +169,8 @@ def replay_and_show(
         if watch is not None:
             console.print(watch)
         tell_lost(console, runs)
-        for told in (overload_told(runs, chosen.rate_scale), idle_told(runs, len(plan.cluster))):
-            if told:
-                console.print(told, soft_wrap=True)
+        for told in filter(None, (overload_told(runs, chosen.rate_scale), idle_told(runs, len(plan.cluster)))):
+            console.print(told, soft_wrap=True)
         console.print(f"{sum(run.summary.requests for run in runs)} requests in {wall_s:.1f} s of wall time")
     settings = settings_of(chosen, plan, cluster, router)
     settings["interrupted"] = interrupted

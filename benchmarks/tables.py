@@ -57,3 +57,15 @@ def cost_model_fidelity() -> str:
 def engine_fidelity_origin() -> str:
     """Where the measurement of the simulator's error comes from."""
     return origin(result("engine_fidelity"))
+
+
+def engine_fidelity_runs() -> str:
+    """How far the simulator was off in each measurement of its error, by rule."""
+    head = ("simulated against measured", "day", "mean TTFT", "mean TPOT", "mean E2E")
+    rows = []
+    for name in ("engine_fidelity", "engine_fidelity_again"):
+        found = result(name)
+        for rule, row in found["rules"].items():
+            errors = (f"{100 * row[metric]['relative_error']:+.0f}%" for metric in ("ttft_s", "tpot_s", "e2e_s"))
+            rows.append((f"`{rule}`", found["date"], *errors))
+    return markdown(head, rows, left=2)

@@ -111,9 +111,12 @@ def compared(ours: Sequence[float], theirs: Sequence[float], *, more: bool = Fal
         >>> compared([1.0], [1.0]).verdict
         'tie'
     """
-    logs = np.log(np.asarray(ours, dtype=float) / np.asarray(theirs, dtype=float))
+    logs = np.log(np.asarray(ours, dtype=float)) - np.log(np.asarray(theirs, dtype=float))
     mean = float(logs.mean())
-    low, high = _interval(logs)
+    if mean < 0:  # the method treats ties among resamples by their side: who is compared with whom must not matter
+        low, high = (None if end is None else -end for end in reversed(_interval(-logs)))
+    else:
+        low, high = _interval(logs)
     apart = abs(math.exp(mean) - 1) >= MATERIAL and (low is None or high is None or low > 0 or high < 0)
     verdict = "tie" if not apart else "win" if (mean > 0) == more else "loss"
     low, high = (None if end is None else math.exp(end) for end in (low, high))

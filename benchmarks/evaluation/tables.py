@@ -74,7 +74,7 @@ def change(found: Compared) -> str:
 
 
 def _percent(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+.0f}".replace("-0", "+0") if abs(ratio - 1) < 0.005 else f"{100 * (ratio - 1):+.0f}"
+    return f"{round(100 * (ratio - 1)):+d}"
 
 
 def origin() -> str:

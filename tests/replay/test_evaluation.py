@@ -116,6 +116,40 @@ def test_a_cell_is_tuned_and_its_default_is_never_better() -> None:
     assert policy(with_ties(cell["best"][tuning.OBJECTIVE])).rule.name == "load_aware"
 
 
+def test_tables_are_computed_from_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "linear:weight=0.5"
+    kept = Rows(tmp_path / "rows.jsonl.gz")
+    provenance = '{"date": "2026-01-02", "command": "make evaluation", "rows": 7}'
+    (tmp_path / "provenance.json").write_text(provenance)
+    for name, value in {
+        "rows": lambda: kept, "REQUESTS": 60, "WORKLOADS": ("api",), "LOADS": {"half": 0.5}, "FOLDER": tmp_path,
+        "rate_of": lambda workload, load: 20.0, "best_of": lambda *_: line, "rivals": lambda: ("lmetric", "linear"),
+        "settings": lambda *_: {"default": "lmetric"} if _[2] == "lmetric" else {"default": "linear", "tuned": line},
+    }.items():  # fmt: skip
+        monkeypatch.setattr(tables, name, value)
+    with pytest.raises(LookupError, match="run make evaluation"):
+        tables.verdict()
+    policies = {"lmetric", line, "linear", "marginal_delay", "marginal_delay_offset", "vllm_v1", "bailian"}
+    cases = [Case("api", 20.0, seed, policy, 60) for policy in policies for seed in range(10)]
+    kept.fill([*cases, *(Case("api", 20.0, seed, "lmetric", 60, mitigation="auto") for seed in range(10))], jobs=2)
+    ours, theirs = (tables.of("api", "half", policy, range(10)) for policy in ("lmetric", line))
+    told = tables.verdict()
+    assert f"| API calls | half | {tables.change(tables.against(ours, theirs, 'ttft_mean'))} |" in told
+    assert told.endswith("*Simulated; 2026-01-02: `make evaluation` (7 runs).*")
+    losses = [
+        name
+        for name in ("ttft_mean", "ttft_p99", "tpot_mean", "tpot_p99")
+        if tables.against(ours, theirs, name).verdict == "loss"
+    ]
+    assert tables.remedies().count("| API calls |") == len(losses)
+    assert "| `vllm_v1` | API calls |" in tables.headline()
+    assert "| -92% |" in tables.headline()
+    everyone = tables.everyone("api", "half").splitlines()
+    assert len(everyone) == 2 + 3
+    assert sum("**`lmetric`** | default" in row for row in everyone) == 1
+    assert sum("`linear` | tuned: weight=0.5" in row for row in everyone) == 1
+
+
 def test_changes_are_written_with_sign_interval_and_verdict() -> None:
     assert tables.change(compared([2.0] * 5, [4.0] * 5)) == "**-50%** [-50, -50]"
     assert tables.change(compared([4.0] * 5, [2.0] * 5)) == "*+100%* [+100, +100]"

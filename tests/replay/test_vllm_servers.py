@@ -213,7 +213,7 @@ def test_the_command_says_where_they_are_and_ends_them_when_it_is_stopped(notes:
 
 
 def test_the_command_that_is_told_can_be_pasted() -> None:
-    places = [("http://127.0.0.1:8100", "ipc:///tmp/a b/events", "ipc:///tmp/a b/replay")]
+    places = [("http://127.0.0.1:8100", "ipc://a b/events", "ipc://a b/replay")]
     for vocabulary, engine in ((HttpOptions().vocabulary, "http"), (1000, "http:vocabulary=1000")):
         told = hint(places, vocabulary)
         words = shlex.split(told[told.index(".venv/bin/argprod") :].replace("\\\n", " "))

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.policies.catalogue import CATALOGUE, policy
@@ -237,7 +237,6 @@ def test_old_windows_stay_what_they_were(events: list[tuple[int, int, int]]) -> 
 
 
 @pytest.mark.parametrize("name", [name for name, rule in CATALOGUE.items() if rule.memory is not None])
-@settings(max_examples=40)
 @given(st.lists(situations(4, 4), min_size=2, max_size=5))
 def test_old_memories_decide_as_they_did(name: str, drawn: list[tuple[ClusterState, Request]]) -> None:
     memory: Any = None
