@@ -166,6 +166,6 @@ lock:
 	@echo "wrote core.lock, dev.lock, mutation.lock and book.lock in requirements/"
 
 clean:
-	@rm -rf $(VENV) $(CORE) $(MUTATION) $(ENGINES) $(VLLM) $(BOOK) .venv-aiconfigurator .venv-dynamo *.egg-info build dist out docs/_build mutants
+	@rm -rf $(VENV) $(CORE) $(MUTATION) $(ENGINES) $(VLLM) $(BOOK) .venv-aiconfigurator .venv-dynamo .venv-vidur *.egg-info build dist out docs/_build mutants
 	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage argprod-report*.html
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -74,6 +75,10 @@ _COLUMNS = (
 )
 
 
+#: Columns up to this rank are needed for a verdict: hits, goodput, how even batches are.
+_WANTED = 3
+
+
 def legend(kind: str, varied: str = "") -> str:
     """What the columns mean, below the table.
 
@@ -117,13 +122,17 @@ def replay_table(runs: Sequence[Run], title: str, width: int = 80) -> Table:
     Args:
         runs: what to show.
         title: above the table.
-        width: of the terminal [column]; where it is narrow the less important columns go, never the name.
+        width: of the terminal [column]; where it is narrow the less important columns go, then long names are broken,
+            then other columns go, never the name.
     """
     grouped = by_policy(runs)
+    broken = {"\n".join(re.split(r"(?<=[:,])", name)): summaries for name, summaries in grouped.items()}
     tables = [
-        _table_of(grouped, [column for column in _COLUMNS if column.rank <= rank], title)
-        for rank in range(max(column.rank for column in _COLUMNS), -1, -1)
-    ]
+        _table_of(names, [column for column in _COLUMNS if column.rank <= rank], title)
+        for names, ranks in ((grouped, range(max(column.rank for column in _COLUMNS), _WANTED - 1, -1)),
+                             (broken, range(_WANTED, -1, -1)))
+        for rank in ranks
+    ]  # fmt: skip
     fitting = (table for table in tables if Console(width=1000).measure(table).maximum <= width)
     return next(fitting, tables[-1])
 

@@ -35,7 +35,10 @@ KnobValues = Annotated[
     ),
 ]
 ObjectiveName = Annotated[
-    str, typer.Option(help="ttft_mean, ttft_p99, tpot_mean, tpot_p99, e2e_mean, e2e_p99 or goodput.")
+    str,
+    typer.Option(
+        help="ttft_mean, ttft_p99, tpot_mean, tpot_p99, e2e_mean, e2e_p99, ttft_tpot (geometric mean) or goodput."
+    ),
 ]
 #: Length of the longest bar; the table fits 80 columns with the longest knob names.
 _BAR = 18

@@ -15,6 +15,7 @@ from benchmarks import (
     herding,
     imbalance_left,
     index_memory,
+    index_peer,
     least_harm,
     marginal_delay,
     mitigation,
@@ -22,10 +23,12 @@ from benchmarks import (
     readers,
     search,
     simulator,
+    simulator_vidur,
 )
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "simulator": simulator.run,
+    "simulator_vidur": simulator_vidur.run,
     "decision": decision.run,
     "readers": readers.run,
     "divergence": divergence.run,
@@ -38,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "probe_errors": probe_errors.run,
     "detector_quality": detector_quality.run,
     "index_memory": index_memory.run,
+    "index_peer": index_peer.run,
     "census": census.run,
     "fault_hour": fault_hour.run,
     "cost_model_fidelity": cost_model_fidelity.run,

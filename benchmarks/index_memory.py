@@ -12,26 +12,16 @@ import random
 import resource
 import sys
 import time
-import timeit
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks.index_workload import EVENT_BLOCKS, INDEXED, PROMPT, keys_of, timed
 from benchmarks.measure import in_process, machine, save, shown, spread
 from scheduler.history_index import HistoryIndex
 from scheduler.prefix_index import PrefixIndex
 
 BLOCKS = 10_000_000
 INSTANCES = 64
-INDEXED = 100_000
-PROMPT = 1000
-ROUNDS = 30
-#: Blocks in one event: an engine tells of each chunk of a prefill.
-EVENT_BLOCKS = 32
-
-
-def keys_of(rng: random.Random, count: int) -> list[int]:
-    """Distinct block keys."""
-    return [rng.getrandbits(64) for _ in range(count)]
 
 
 def fill(blocks: int, by_bytes: bool = False) -> dict[str, Any]:
@@ -127,11 +117,6 @@ def records() -> dict[str, Any]:
         "a known part, 50 new": spread(timed(each(turns), 10)),
         "all new": spread(timed(each(news), 10)),
     }
-
-
-def timed(call: Callable[[], Any], number: int) -> list[float]:
-    """Microseconds a call, over rounds."""
-    return [seconds / number * 1e6 for seconds in timeit.repeat(call, number=number, repeat=ROUNDS)]
 
 
 def run() -> None:

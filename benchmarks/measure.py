@@ -65,14 +65,14 @@ def in_process(python: Path | str, script: str, *arguments: str, timeout_s: floa
 
 
 def peer_environment(name: str) -> Path:
-    """Python of a peer's own environment, made from its lock file on first use."""
+    """Python of a peer's own environment, made on first use of what its lock lists and nothing else."""
     folder = ROOT / f".venv-{name}"
     python = folder / "bin" / "python"
     if not (folder / ".ready").exists():
         print(f"setting up {folder.name} (once)")
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         lock = ROOT / "requirements" / f"peer-{name}.lock"
-        install = [str(python), "-m", "pip", "install", "-qq", "--require-hashes", "-r", str(lock)]
+        install = [str(python), "-m", "pip", "install", "-qq", "--no-deps", "--require-hashes", "-r", str(lock)]
         subprocess.run(install, check=True)
         (folder / ".ready").touch()
     return python

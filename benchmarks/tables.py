@@ -69,3 +69,9 @@ def engine_fidelity_runs() -> str:
             errors = (f"{100 * row[metric]['relative_error']:+.0f}%" for metric in ("ttft_s", "tpot_s", "e2e_s"))
             rows.append((f"`{rule}`", found["date"], *errors))
     return markdown(head, rows, left=2)
+
+
+def census_origin() -> str:
+    """Where the census comes from."""
+    found = result("census")
+    return f"*{found['cluster']}.* {origin(found)}"

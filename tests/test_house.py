@@ -17,7 +17,7 @@ from scheduler.policies.rule import Rule
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("scheduler", "theory", "proofs", "replay", "argprod")
-LOCKS = ("core.lock", "dev.lock", "mutation.lock", "peer-aiconfigurator.lock", "peer-dynamo.lock")
+LOCKS = ("core.lock", "dev.lock", "mutation.lock", "peer-aiconfigurator.lock", "peer-dynamo.lock", "peer-vidur.lock")
 CORE = {"msgspec", "numpy", "xxhash"}
 NOT_IN_CORE = (
     "bokeh",

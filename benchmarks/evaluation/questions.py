@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from benchmarks.evaluation.rows import Case
 from benchmarks.evaluation.scene import (
@@ -28,14 +29,39 @@ PRODUCT = "lmetric"
 LEAST_HARM = "marginal_delay"
 #: The rules of the paper's headline.
 HEADLINE = (PRODUCT, "vllm_v1", "bailian")
+#: The product's own relatives, which no paper before this had, and rules that nobody would run but all are measured by.
+OWN = (LEAST_HARM, "marginal_delay_offset")
+REFERENCES = ("join_shortest_queue", "least_p_token", "most_hit", "power_of_two", "round_robin", "random")
+#: Rules that read what a proxy does not know well: what replies hold in the cache, how full it is.
+SEEING = ("bailian", "bailian_argmax", "llm_d_default", "simulated_ttft", "polyserve", "vllm_v1_2026", "lmetric_tokens")
+#: Workloads with sessions, whose turns wait for the reply before them.
+SESSIONS = ("chat", "coder", "tool_agent")
 #: Named deviations of the product, which are no rivals; they stand in the question on indicators.
 VARIANTS = ("lmetric_paper", "lmetric_no_queue", "lmetric_no_self", "lmetric_tokens")
 #: The product's factors one by one, as the question on indicators compares them.
 INDICATORS = (PRODUCT, *VARIANTS, "least_p_token", "join_shortest_queue")
 MITIGATIONS = ("none", "filter", "replicate", "offset", "probe_cold", "auto")
+#: Seeds and length of the hot workloads, which are those of ``benchmarks/mitigation.py``, and rules beside the product.
+HOT_SEEDS = range(20, 25)
+HOT_REQUESTS = 12_000
+HOT_RULES = ("join_shortest_queue", "dynamo", LEAST_HARM, "marginal_delay_offset")
 #: Rules whose answer to partial and stale state is compared.
 STALE_RULES = (PRODUCT, LEAST_HARM, "dynamo", "join_shortest_queue", "power_of_two")
 STALE_WORKLOADS = ("chat", "tool_agent", TRACE)
+#: What routers see: of engines, of late engines, and of each other [s].
+VIEWS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "proxy": {},
+        "events": {"level": "events"},
+        "every step": {"level": "per_step"},
+        "50 ms late": {"level": "per_step", "delay_s": 0.05},
+        "200 ms late": {"level": "per_step", "delay_s": 0.2},
+        "1 s late": {"level": "per_step", "delay_s": 1.0},
+        "2 routers": {"routers": 2, "sync_s": 0.5},
+        "4 routers": {"routers": 4, "sync_s": 0.5},
+        "8 routers": {"routers": 8, "sync_s": 0.5},
+    }
+)
 #: How wrong the cost model of a rule that asks one is: factors on prefill and on decode.
 WRONG = ((1.0, 1.0), (0.25, 1.0), (0.5, 1.0), (2.0, 1.0), (4.0, 1.0), (1.0, 0.25), (1.0, 0.5), (1.0, 2.0), (1.0, 4.0))
 #: The threshold of each rule that filters, which is swept with the rest at its defaults.
@@ -44,7 +70,7 @@ FILTERS = MappingProxyType(
         "aibrix_prefix_cache": "imbalance",
         "sglang_cache_aware": "abs_threshold",
         "dynamo_two_tier": "abs_threshold",
-        "llm_d_affinity": "affinity",
+        "llm_d_affinity": "max_penalty_ms",
     }
 )
 
@@ -137,26 +163,43 @@ def indicators() -> Iterator[Case]:
             yield from runs(workload, load, INDICATORS, SEEDS)
 
 
-def hot_cases(seed_from: int = 20) -> Iterator[Case]:
-    """Hot spots and bursts of long replies, with each mitigation; seeds are those of ``benchmarks/mitigation.py``."""
-    for text, instances in hot_sources().values():
-        for seed in range(seed_from, seed_from + 5):
-            shared = {"workload": text, "rate": 0.0, "seed": seed, "requests": 12_000, "instances": instances}
+def hot_case(source: str, policy: str, seed: int, mitigation: str = "none") -> Case:
+    """A run on one of the hot workloads of ``benchmarks/mitigation.py``."""
+    text, instances = hot_sources()[source]
+    return Case(text, 0.0, seed, policy, HOT_REQUESTS, mitigation=mitigation, instances=instances)
+
+
+def hot_cases() -> Iterator[Case]:
+    """Hot spots and bursts of long replies, with each mitigation."""
+    for source in hot_sources():
+        for seed in HOT_SEEDS:
             for mitigation in MITIGATIONS:
-                yield Case(policy=PRODUCT, mitigation=mitigation, **shared)  # type: ignore[arg-type]
-            for rule in ("join_shortest_queue", "dynamo", LEAST_HARM, "marginal_delay_offset"):
-                yield Case(policy=rule, **shared)  # type: ignore[arg-type]
+                yield hot_case(source, PRODUCT, seed, mitigation)
+            for rule in HOT_RULES:
+                yield hot_case(source, rule, seed)
 
 
 def partial_state() -> Iterator[Case]:
     """What the router sees, how late, and how many routers share the cluster."""
     for workload in STALE_WORKLOADS:
-        for level in ("proxy", "events", "per_step"):
-            yield from runs(workload, "near", STALE_RULES, SEEDS, level=level)
-        for delay_s in (0.05, 0.2, 1.0):
-            yield from runs(workload, "near", STALE_RULES, SEEDS, level="per_step", delay_s=delay_s)
-        for routers in (2, 4, 8):
-            yield from runs(workload, "near", STALE_RULES, SEEDS, routers=routers, sync_s=0.5)
+        for view in VIEWS.values():
+            yield from runs(workload, "near", STALE_RULES, SEEDS, **view)
+
+
+def closed_loop() -> Iterator[Case]:
+    """The headline with turns that wait for replies: then a slow router is sent less."""
+    for workload in SESSIONS:
+        policies = (*HEADLINE, best_of(workload, "half", LINE))
+        yield from runs(workload, "half", policies, SEEDS)
+        yield from runs(workload, "half", policies, SEEDS, closed_loop=True)
+
+
+def better_views() -> Iterator[Case]:
+    """Rules that read what a proxy does not know well, told of every step of the engines."""
+    for workload in WORKLOADS:
+        policies = (PRODUCT, *SEEING, best_of(workload, "near", LINE))
+        yield from runs(workload, "near", policies, SEEDS, level="per_step")
+        yield from runs(workload, "near", policies, SEEDS)
 
 
 #: Every question by name.
@@ -171,5 +214,7 @@ QUESTIONS: Mapping[str, Callable[[], Iterator[Case]]] = MappingProxyType(
         "fixes": fixes,
         "hot_spots": hot_cases,
         "partial_state": partial_state,
+        "closed_loop": closed_loop,
+        "better_views": better_views,
     }
 )

@@ -39,6 +39,7 @@ class Case(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
         level: what the router sees; ``delay_s`` how late [s].
         routers: how many share the cluster; ``sync_s`` how late one learns what another did [s].
         instances: of the cluster.
+        closed_loop: whether a turn of a session waits for the reply before it, instead of coming when it was recorded.
     """
 
     workload: str
@@ -52,6 +53,7 @@ class Case(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
     routers: int = 1
     sync_s: float = 0.0
     instances: int = 16
+    closed_loop: bool = False
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -115,7 +117,7 @@ def run_case(case: Case) -> Row:
     plain = case.mitigation == "none" and case.routers == 1
     routing = None if plain else Routing(case.mitigation, routers=case.routers, sync_s=case.sync_s)
     cluster = roofline_cluster(case.instances, level=Level(case.level), delay_s=case.delay_s)
-    record = simulate(_prepared[key], chosen, cluster, seed=case.seed, routing=routing)
+    record = simulate(_prepared[key], chosen, cluster, seed=case.seed, closed_loop=case.closed_loop, routing=routing)
     return row_of(case, summarise(record, chosen.rule.name, {}, case.instances, 0.0, case.mitigation))
 
 
@@ -184,3 +186,4 @@ class Rows:
         lines = [msgspec.json.encode(self._rows[case]) for case in sorted(kept)]
         self.path.write_bytes(gzip.compress(b"".join(line + b"\n" for line in lines), mtime=0))
         self.growing.unlink(missing_ok=True)
+        self._rows = {case: row for case, row in self._rows.items() if case in kept}

@@ -4,38 +4,22 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarks.evaluation.comparing import METRICS, Compared, compared, values_of
-from benchmarks.evaluation.questions import HEADLINE, LEAST_HARM, PRODUCT, rivals, settings
+from benchmarks.evaluation.questions import LEAST_HARM, PRODUCT
 from benchmarks.evaluation.rows import FOLDER, Case, Row, Rows
 from benchmarks.evaluation.scene import LOADS, MORE_SEEDS, REQUESTS, SEEDS, TRACE, WORKLOADS, rate_of
-from benchmarks.evaluation.tuning import LINE, best_of
+from benchmarks.evaluation.tuning import LINE, OBJECTIVE, SINGLE, best_of
+from benchmarks.evaluation.words import counted
 from benchmarks.tables import markdown
 
 #: How workloads are called in tables.
 NAMES = {"chat": "chat", "api": "API calls", "coder": "coding agents", "tool_agent": "tool agents", TRACE: "real trace"}
 LOAD_NAMES = {"half": "half", "near": "0.9", "over": "1.2"}
-#: What the paper reports for its rule against vLLM-v1's balancing and the production rule, at half load: change of the
-#: mean in percent (arXiv 2603.15202, abstract of the OSDI version).
-PAPER = {
-    ("vllm_v1", "ttft_mean"): -92,
-    ("vllm_v1", "tpot_mean"): -24,
-    ("bailian", "ttft_mean"): -39,
-    ("bailian", "tpot_mean"): -51,
-}
-SHOWN = (
-    "ttft_mean",
-    "ttft_p99",
-    "tpot_mean",
-    "tpot_p99",
-    "hit_fraction",
-    "goodput",
-    "imbalance_p50",
-    "instance_requests_cv",
-)
+#: Rule and mitigation that may help where the product loses.
+REMEDIES = ((LEAST_HARM, "none"), ("marginal_delay_offset", "none"), (PRODUCT, "auto"))
 
 
 @functools.cache
@@ -83,25 +67,43 @@ def origin() -> str:
     return f"*Simulated; {facts['date']}: `{facts['command']}` ({facts['rows']:,} runs).*"
 
 
-def verdict() -> str:
-    """The product against the line tuned for each metric, and what helps where it loses.
+def verdict(tuned: str = "each") -> str:
+    """The product against the tuned line: change of each metric with the product in its place.
 
-    Each cell is the change of the metric, with the product in place of the line that was tuned for that metric.
+    Args:
+        tuned: ``each``: the line was tuned for the very metric; ``once``: for the geometric mean of TTFT and TPOT, so
+            that one setting stands in the whole row.
     """
-    metrics = ("ttft_mean", "ttft_p99", "tpot_mean", "tpot_p99")
-    head = ("workload", "load", *(METRICS[name].title.split(" [")[0] for name in metrics))
+    head = ("workload", "load", *map(short, SINGLE))
     table = []
     for workload, load in cells():
-        ours = of(workload, load, PRODUCT, seeds_of(workload))
-        line = {name: _line(workload, load, name) for name in metrics}
-        table.append(
-            (NAMES[workload], LOAD_NAMES[load], *(change(against(ours, line[name], name)) for name in metrics))
-        )
+        found = (change(against_line(workload, load, metric, tuned=tuned)) for metric in SINGLE)
+        table.append((NAMES[workload], LOAD_NAMES[load], *found))
     return f"{markdown(head, table, left=2)}\n\n{origin()}"
 
 
-def _line(workload: str, load: str, metric: str) -> list[Row]:
-    return of(workload, load, best_of(workload, load, LINE, metric), seeds_of(workload))
+def short(metric: str) -> str:
+    """A metric without its unit."""
+    return METRICS[metric].title.split(" [")[0]
+
+
+def named(workload: str, load: str, metric: str) -> str:
+    """A cell of the tables in words.
+
+    Example:
+        >>> named("api", "near", "ttft_p99")
+        'TTFT p99, API calls at 0.9'
+    """
+    return f"{short(metric)}, {NAMES[workload]} at {LOADS[load]:g}"
+
+
+def against_line(
+    workload: str, load: str, metric: str, policy: str = PRODUCT, mitigation: str = "none", tuned: str = "each"
+) -> Compared:
+    """The product, or something else, against the line that was tuned here: see :func:`verdict`."""
+    seeds = seeds_of(workload)
+    line = of(workload, load, best_of(workload, load, LINE, metric if tuned == "each" else OBJECTIVE), seeds)
+    return against(of(workload, load, policy, seeds, mitigation=mitigation), line, metric)
 
 
 def cells() -> Iterator[tuple[str, str]]:
@@ -111,67 +113,41 @@ def cells() -> Iterator[tuple[str, str]]:
             yield workload, load
 
 
+def losses() -> Iterator[tuple[str, str, str]]:
+    """Workload, load and metric where the product loses to the line tuned for that metric."""
+    for workload, load in cells():
+        for metric in SINGLE:
+            if against_line(workload, load, metric).verdict == "loss":
+                yield workload, load, metric
+
+
 def remedies() -> str:
     """Where the product loses to the line tuned for a metric: what least harm, offset and detector do."""
     head = ("workload", "load", "metric", "product", "least harm", "with offset", "product + auto")
-    table = []
-    for workload, load in cells():
-        seeds = seeds_of(workload)
-        for metric in ("ttft_mean", "ttft_p99", "tpot_mean", "tpot_p99"):
-            line = _line(workload, load, metric)
-            found = against(of(workload, load, PRODUCT, seeds), line, metric)
-            if found.verdict != "loss":
-                continue
-            others = (
-                of(workload, load, LEAST_HARM, seeds),
-                of(workload, load, "marginal_delay_offset", seeds),
-                of(workload, load, PRODUCT, seeds, mitigation="auto"),
-            )
-            title = METRICS[metric].title.split(" [")[0]
-            cells_shown = [change(found), *(change(against(other, line, metric)) for other in others)]
-            table.append((NAMES[workload], LOAD_NAMES[load], title, *cells_shown))
+    table = [
+        (
+            NAMES[workload],
+            LOAD_NAMES[load],
+            short(metric),
+            *(change(against_line(workload, load, metric, *other)) for other in ((PRODUCT,), *REMEDIES)),
+        )
+        for workload, load, metric in losses()
+    ]
     return markdown(head, table, left=3) if table else "The product loses nowhere."
 
 
-def headline() -> str:
-    """The paper's headline on this test bed: change of mean TTFT and TPOT with the product in place of each rival."""
-    head = ("rival", "workload", "TTFT mean", "paper", "TPOT mean", "paper")
+def against_line_everywhere(policy: str, mitigation: str = "none", tuned: str = "each") -> list[Compared]:
+    """A rule against the tuned line, in every cell and metric."""
+    return [against_line(*cell, metric, policy, mitigation, tuned) for cell in cells() for metric in SINGLE]
+
+
+def remedies_everywhere() -> str:
+    """The product and its remedies against the line tuned for each metric in all cells: help here, cost there."""
+    head = ("rule", "the line is tuned for", "wins", "ties", "losses", "worst")
     table = []
-    for rival in HEADLINE[1:]:
-        for workload in WORKLOADS:
-            ours, theirs = (of(workload, "half", rule, SEEDS) for rule in (PRODUCT, rival))
-            found = [change(against(ours, theirs, name)) for name in ("ttft_mean", "tpot_mean")]
-            paper = [f"{PAPER[rival, name]}%" for name in ("ttft_mean", "tpot_mean")]
-            table.append((f"`{rival}`", NAMES[workload], found[0], paper[0], found[1], paper[1]))
+    for policy, mitigation in ((PRODUCT, "none"), *REMEDIES):
+        for tuned, told in (("each", "the metric"), ("once", "both")):
+            found = against_line_everywhere(policy, mitigation, tuned)
+            name = f"`{policy}`" if mitigation == "none" else f"`{policy}` + {mitigation}"
+            table.append((name, told, *counted(found), change(max(found, key=lambda one: one.ratio))))
     return f"{markdown(head, table, left=2)}\n\n{origin()}"
-
-
-def everyone(workload: str, load: str) -> str:
-    """Every rule at its defaults and tuned on one workload at one load: mean over five seeds."""
-    head = ("rule", "setting", *(METRICS[name].title for name in SHOWN))
-    found = []
-    for rule in rivals():
-        for kind, policy in settings(workload, load, rule).items():
-            if kind.startswith("tuned for"):
-                continue
-            chosen = of(workload, load, policy, SEEDS)
-            found.append((_score(chosen), rule, kind, policy, chosen))
-    found.sort(key=lambda row: row[0])
-    table = []
-    for _, rule, kind, policy, chosen in found:
-        setting = policy.partition(":")[2] or "none"
-        name = f"**`{rule}`**" if rule == PRODUCT else f"`{rule}`"
-        table.append(
-            (name, "default" if kind == "default" else f"tuned: {setting}", *(_mean(chosen, m) for m in SHOWN))
-        )
-    return markdown(head, table, left=2)
-
-
-def _score(chosen: Sequence[Row]) -> float:
-    return math.prod(math.fsum(values_of(chosen, METRICS[name])) for name in ("ttft_mean", "tpot_mean"))
-
-
-def _mean(chosen: Sequence[Row], metric: str) -> str:
-    what = METRICS[metric]
-    values = [what.factor * value for value in values_of(chosen, what)]
-    return f"{math.fsum(values) / len(values):.3g} ({min(values):.3g} to {max(values):.3g})"

@@ -52,7 +52,7 @@ def tuned_cell(workload: str, load: str, rule: str) -> dict[str, Any]:
     found = tune(with_ties(rule), source, plan, objective=OBJECTIVE)
     cell: dict[str, Any] = {"best": {OBJECTIVE: _plain(found.best)}, "default": _plain(found.default)}
     cell["regret"] = None if found.regret is None else _rounded(found.regret)
-    cell["settled"] = found.settled
+    cell["settled"], cell["rate"] = found.settled, rate_of(workload, load)
     if rule == LINE:
         for name in SINGLE:
             cell["best"][name] = _plain(_best_by(found, name))
@@ -107,16 +107,24 @@ def read_tuned() -> dict[str, dict[str, Any]]:
 def fill(jobs: int, progress: Callable[[int, int], None] | None = None) -> Mapping[str, dict[str, Any]]:
     """Tune what is not tuned yet; the file is written after each cell."""
     found = read_tuned()
-    missing = [cell for cell in cells() if key_of(*cell) not in found]
+    missing = [cell for cell in cells() if found.get(key_of(*cell), {}).get("rate") != rate_of(*cell[:2])]
     PATH.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(jobs) as pool:
         running = {pool.submit(tuned_cell, *cell): cell for cell in missing}
         for done, future in enumerate(as_completed(running), 1):
             found[key_of(*running[future])] = future.result()
-            PATH.write_text(json.dumps(found, sort_keys=True, separators=(",", ":")).replace("},", "},\n") + "\n")
+            _write(found)
             if progress is not None:
                 progress(done, len(missing))
     return found
+
+
+def _write(found: Mapping[str, dict[str, Any]]) -> None:
+    """Write the file whole or not at all."""
+    text = json.dumps(found, sort_keys=True, separators=(",", ":")).replace("},", "},\n") + "\n"
+    fresh = PATH.with_suffix(".part")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(PATH)
 
 
 def best_of(workload: str, load: str, rule: str, objective: str = OBJECTIVE) -> str:
@@ -127,8 +135,8 @@ def best_of(workload: str, load: str, rule: str, objective: str = OBJECTIVE) -> 
     """
     found = read_tuned_once()
     key = key_of(workload, load, rule)
-    if key not in found:
-        raise LookupError(f"{key} was not tuned; run make evaluation")
+    if key not in found or found[key]["rate"] != rate_of(workload, load):
+        raise LookupError(f"{key} was not tuned at {rate_of(workload, load)}; run make evaluation")
     return str(found[key]["best"][objective])
 
 

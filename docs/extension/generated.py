@@ -1,4 +1,4 @@
-"""``{generated} MODULE:FUNCTION``: Markdown that a function gives, at its place on the page.
+"""``{generated} MODULE:FUNCTION [ARGUMENT ...]``: Markdown that a function gives, at its place on the page.
 
 For tables of results: they are computed from committed data when the page is built, never typed.
 """
@@ -15,7 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 
-def function_of(place: str) -> Callable[[], str]:
+def function_of(place: str) -> Callable[..., str]:
     """The function that ``MODULE:FUNCTION`` names.
 
     Raises:
@@ -23,7 +23,7 @@ def function_of(place: str) -> Callable[[], str]:
     """
     module, _, name = place.partition(":")
     try:
-        found: Callable[[], str] = getattr(importlib.import_module(module), name)
+        found: Callable[..., str] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as fault:
         raise LookupError(f"{place}: {fault}") from None
     return found
@@ -33,6 +33,7 @@ class GeneratedDirective(SphinxDirective):  # type: ignore[misc]  # Sphinx is no
     """Shows what a function gives."""
 
     required_arguments = 1
+    optional_arguments = 4  # words that the function takes
 
     def run(self) -> list[nodes.Node]:
         """The nodes."""
@@ -40,7 +41,7 @@ class GeneratedDirective(SphinxDirective):  # type: ignore[misc]  # Sphinx is no
         file = inspect.getsourcefile(function)
         if file is not None:
             self.env.note_dependency(file)
-        return list(self.parse_text_to_nodes(function()))
+        return list(self.parse_text_to_nodes(function(*self.arguments[1:])))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

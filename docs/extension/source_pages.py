@@ -6,6 +6,7 @@ Links to code stay inside the book: it is complete without a network, and shows 
 from __future__ import annotations
 
 import ast
+import gzip
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,8 @@ from sphinx.environment import BuildEnvironment
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Larger files than this are cut where they are shown [line].
 LINES_MAX = 2000
+#: Of files that are packed, whose lines are long.
+PACKED_MAX = 100
 
 
 def line_of(place: str) -> int:
@@ -66,12 +69,18 @@ def _page(file: str) -> str:
     return f"source/{file}"
 
 
+def _text(file: str) -> str:
+    data = (ROOT / file).read_bytes()
+    return (gzip.decompress(data) if file.endswith(".gz") else data).decode("utf-8")
+
+
 def _pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     form = HtmlFormatter(linenos="inline", anchorlinenos=True, lineanchors="L", wrapcode=True)
     for file in sorted(app.env.__dict__.get("argprod_sources", {})):
-        lines = (ROOT / file).read_text(encoding="utf-8").splitlines(keepends=True)
-        shown = highlight("".join(lines[:LINES_MAX]), get_lexer_for_filename(file), form)
-        rest = f"<p>{len(lines) - LINES_MAX} more lines.</p>" if len(lines) > LINES_MAX else ""
+        lines = _text(file).splitlines(keepends=True)
+        most = PACKED_MAX if file.endswith(".gz") else LINES_MAX
+        shown = highlight("".join(lines[:most]), get_lexer_for_filename(file.removesuffix(".gz")), form)
+        rest = f"<p>{len(lines) - most:,} more lines.</p>" if len(lines) > most else ""
         yield _page(file), {"title": file, "body": f"<h1>{file}</h1>{shown}{rest}", "parents": []}, "page.html"
 
 

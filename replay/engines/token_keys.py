@@ -17,11 +17,11 @@ from xxhash import xxh3_64_intdigest
 from scheduler.state import Request
 
 
-def token_keys(ids: Sequence[int], block_tokens: int, after: int | None = None) -> tuple[int, ...]:
+def token_keys(ids: Sequence[int] | bytes, block_tokens: int, after: int | None = None) -> tuple[int, ...]:
     """Chained keys of the whole blocks of a run of tokens.
 
     Args:
-        ids: token ids, below 2**32.
+        ids: token ids, below 2**32; or the bytes of a text, each in the place of a token.
         block_tokens: tokens in a block, >= 1 [token].
         after: key of the block before the first of them; None if they start a prompt.
 
@@ -32,9 +32,12 @@ def token_keys(ids: Sequence[int], block_tokens: int, after: int | None = None) 
         >>> keys = token_keys(range(10), 4)
         >>> len(keys), keys[1:] == token_keys(range(4, 10), 4, after=keys[0]), keys[1:] == token_keys(range(4, 10), 4)
         (2, True, False)
+        >>> token_keys(b"Never say never", 8) == token_keys(list(b"Never say never"), 8)
+        True
     """
     whole = len(ids) // block_tokens
-    data = np.asarray(ids[: whole * block_tokens], dtype="<u4").tobytes()
+    whole_ids = ids[: whole * block_tokens]
+    data = np.asarray(list(whole_ids) if isinstance(ids, bytes) else whole_ids, dtype="<u4").tobytes()
     keys: list[int] = []
     for block in range(whole):
         before = b"" if after is None else after.to_bytes(8, "little")

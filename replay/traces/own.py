@@ -23,7 +23,7 @@ from replay.traces.options import ReadOptions
 from replay.traces.reading import ReadReport
 from scheduler.domains import REQUEST_DOMAINS, TIME_DOMAIN
 from scheduler.errors import BadInput
-from scheduler.state import Request
+from scheduler.state import Request, checked_request
 
 BLOCK_TOKENS = 512
 
@@ -110,10 +110,18 @@ def write(requests: Iterable[Request], file: BinaryIO) -> int:
 
     What :func:`reader` makes of them is the same requests, with times counted from the first arrival and block keys
     numbered in order of first appearance.
+
+    Raises:
+        BadInput: of a request that could not be read back, naming its place and field.
     """
     encode = msgspec.json.Encoder().encode
     count = 0
     for request in requests:
+        try:
+            checked_request(request)
+        except BadInput as fault:
+            field = f"requests[{count}].{fault.field.removeprefix('request.')}"
+            raise BadInput(field, fault.value, fault.expected, fault.hint) from None
         line = OwnLine(
             id=request.id,
             arrival_s=request.arrival_s,

@@ -53,7 +53,7 @@ def negative_weight(ops: Ops, x: Indicators, aggregates: Aggregates, knobs: Knob
 _SHARE = Domain(0, None, typical_high=1)
 _KNOBS = (
     # Scores are compared by ratio only, so moving alpha against fixed beta and gamma covers the published settings.
-    Knob("alpha", 0.7, "weight of the hit ratio", _SHARE, sweep=(0.1, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 3.0)),
+    Knob("alpha", 0.7, "weight of the hit ratio", _SHARE, sweep=(0.03, 0.1, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 3.0, 10.0)),
     Knob("beta", 0.15, "weight of the batch size", _SHARE, sweep=(0.05, 0.15, 0.3)),
     Knob("gamma", 0.15, "weight of the context tokens", _SHARE, sweep=(0.0, 0.15, 0.3)),
 )

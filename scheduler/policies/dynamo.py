@@ -62,13 +62,13 @@ DYNAMO = Rule(
     pick=Pick.SOFTMAX,
     knobs=(
         Knob("overlap_credit", 1.0, "blocks of prefill taken off per cached block", _FACTOR, sweep=(1.0, 1.5, 2.0)),
-        Knob("prefill_load_scale", 1.0, "weight of the prefill term", _FACTOR, sweep=(0.5, 1.0, 2.0, 4.0)),
+        Knob("prefill_load_scale", 1.0, "weight of the prefill term", _FACTOR, sweep=(0.5, 1.0, 2.0, 4.0, 8.0, 16.0)),
         Knob(
             "decode_request_weight",
             0.0,
             "blocks charged per active request",
             Domain(0, None, unit="block/request", typical_high=64),
-            sweep=(0.0, 16.0, 64.0),
+            sweep=(0.0, 16.0, 64.0, 256.0),
         ),
         Knob(
             "overlap_credit_decay",

@@ -23,6 +23,7 @@ def test_there_are_at_most_five_commands_and_the_first_is_the_set_up() -> None:
     assert [number for number, _ in steps] == ["1", "2", "3", "4", "5"]
     assert all(len(re.findall(r"^\$ ", step, flags=re.MULTILINE)) == 1 for _, step in steps)
     assert "$ make setup\n" in steps[0][1]
+    assert re.findall(r"^\$ (.*)", text, flags=re.MULTILINE)[0] == "make setup"  # all else needs what it makes
     assert re.search(r"^setup: \$\(VENV\)/\.ready$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 

@@ -48,8 +48,9 @@ def test_no_block_is_of_a_kind_that_nothing_runs() -> None:
 
 @pytest.mark.parametrize("place", sorted({b.argument for p in PAGES for b in blocks(p) if b.kind == "{generated}"}))
 def test_what_is_generated_is_there(place: str) -> None:
-    module, _, name = place.partition(":")
-    assert getattr(importlib.import_module(module), name)().strip()
+    called, *arguments = place.split()
+    module, _, name = called.partition(":")
+    assert getattr(importlib.import_module(module), name)(*arguments).strip()
 
 
 def test_what_another_test_runs_names_it() -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from benchmarks.evaluation import questions, scene, tables, tuning
+from benchmarks.evaluation import questions, scene, standing, tables, tuning
 from benchmarks.evaluation.comparing import MATERIAL, METRICS, compared, values_of
 from benchmarks.evaluation.rows import Case, Rows, run_case, with_ties
+from benchmarks.evaluation.words import counted
 from scheduler.policies.catalogue import CATALOGUE, policy
 
 SMALL = {"workload": "workload:api:requests=60,rate_per_s=20", "rate": 0.0, "requests": 60, "instances": 3}
@@ -81,7 +83,21 @@ def test_a_constant_ratio_is_told_exactly(theirs: list[float], factor: float) ->
 
 
 def test_few_seeds_have_no_interval() -> None:
-    assert compared([1.0, 2.0], [2.0, 4.0]).low is None
+    found = compared([1.0, 2.0], [2.0, 4.0])
+    assert found.low is None
+    assert found.verdict == "tie"
+
+
+@given(st.lists(st.floats(-1, 1), min_size=5, max_size=10).filter(lambda logs: max(logs) - min(logs) > 0.01))
+@settings(max_examples=30)
+def test_who_wins_is_told_apart_by_a_t_test_too(logs: list[float]) -> None:
+    found = compared([math.exp(log) for log in logs], [1.0] * len(logs))
+    if stats.ttest_1samp(logs, 0.0).pvalue > 0.051:
+        assert found.verdict == "tie"
+    elif found.low is not None and found.high is not None and not found.low <= 1 <= found.high:
+        assert (found.verdict == "tie") is (abs(found.ratio - 1) < MATERIAL) or abs(
+            abs(found.ratio - 1) - MATERIAL
+        ) < 1e-9
 
 
 def test_ties_are_random_where_they_can_be_chosen() -> None:
@@ -109,6 +125,14 @@ def test_rules_are_tuned_on_draws_that_no_test_uses() -> None:
     assert one != other
 
 
+def test_on_the_trace_tuning_sees_half_of_four_test_windows_and_the_docstring_says_so() -> None:
+    half = scene.WINDOW_S / 2
+    tests = [scene.window_start_s(seed) for seed in scene.SEEDS]
+    seen = [abs(scene.window_start_s(seed) - start) == half for start in tests for seed in scene.TUNING_SEEDS]
+    assert [any(seen[2 * place : 2 * place + 2]) for place in range(5)] == [True, True, True, True, False]
+    assert "has seen half of these" in str(scene.__doc__)
+
+
 def test_a_cell_is_tuned_and_its_default_is_never_better() -> None:
     cell = tuning.tuned_cell("api", "half", "load_aware")
     assert cell["default"] in cell["points"]
@@ -121,30 +145,31 @@ def test_tables_are_computed_from_rows(tmp_path: Path, monkeypatch: pytest.Monke
     kept = Rows(tmp_path / "rows.jsonl.gz")
     provenance = '{"date": "2026-01-02", "command": "make evaluation", "rows": 7}'
     (tmp_path / "provenance.json").write_text(provenance)
-    for name, value in {
-        "rows": lambda: kept, "REQUESTS": 60, "WORKLOADS": ("api",), "LOADS": {"half": 0.5}, "FOLDER": tmp_path,
-        "rate_of": lambda workload, load: 20.0, "best_of": lambda *_: line, "rivals": lambda: ("lmetric", "linear"),
-        "settings": lambda *_: {"default": "lmetric"} if _[2] == "lmetric" else {"default": "linear", "tuned": line},
-    }.items():  # fmt: skip
-        monkeypatch.setattr(tables, name, value)
+    settings_of = {"lmetric": {"default": "lmetric"}, "linear": {"default": "linear", "tuned": line}}
+    for module, name, value in (
+        (tables, "rows", lambda: kept), (tables, "REQUESTS", 60), (tables, "WORKLOADS", ("api",)),
+        (tables, "LOADS", {"half": 0.5}), (tables, "FOLDER", tmp_path), (tables, "rate_of", lambda *_: 20.0),
+        (tables, "best_of", lambda *_: line), (standing, "rivals", lambda: ("lmetric", "linear")),
+        (standing, "settings", lambda *cell: settings_of[cell[2]]),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, value)
     with pytest.raises(LookupError, match="run make evaluation"):
         tables.verdict()
-    policies = {"lmetric", line, "linear", "marginal_delay", "marginal_delay_offset", "vllm_v1", "bailian"}
+    policies = {"lmetric", line, "linear", "marginal_delay", "marginal_delay_offset"}
     cases = [Case("api", 20.0, seed, policy, 60) for policy in policies for seed in range(10)]
     kept.fill([*cases, *(Case("api", 20.0, seed, "lmetric", 60, mitigation="auto") for seed in range(10))], jobs=2)
     ours, theirs = (tables.of("api", "half", policy, range(10)) for policy in ("lmetric", line))
     told = tables.verdict()
     assert f"| API calls | half | {tables.change(tables.against(ours, theirs, 'ttft_mean'))} |" in told
     assert told.endswith("*Simulated; 2026-01-02: `make evaluation` (7 runs).*")
-    losses = [
-        name
+    lost = sum(
+        tables.against(ours, theirs, name).verdict == "loss"
         for name in ("ttft_mean", "ttft_p99", "tpot_mean", "tpot_p99")
-        if tables.against(ours, theirs, name).verdict == "loss"
-    ]
-    assert tables.remedies().count("| API calls |") == len(losses)
-    assert "| `vllm_v1` | API calls |" in tables.headline()
-    assert "| -92% |" in tables.headline()
-    everyone = tables.everyone("api", "half").splitlines()
+    )
+    assert tables.remedies().count("| API calls |") == lost == len(list(tables.losses()))
+    own = counted(tables.against_line_everywhere("lmetric"))
+    assert f"| `lmetric` | the metric | {own[0]} | {own[1]} | {own[2]} |" in tables.remedies_everywhere()
+    everyone = standing.everyone("api", "half").splitlines()
     assert len(everyone) == 2 + 3
     assert sum("**`lmetric`** | default" in row for row in everyone) == 1
     assert sum("`linear` | tuned: weight=0.5" in row for row in everyone) == 1

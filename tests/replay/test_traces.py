@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from replay.traces import FORMATS, ReadOptions, ReadReport, read_trace, trace_facts, write
 from replay.traces.chain import Chain, interned
+from scheduler.errors import BadInput
 from scheduler.state import Request, checked_request
 
 Row = dict[str, Any]
@@ -222,3 +223,22 @@ def test_the_conversation_trace_has_its_published_facts(traces_dir: Path) -> Non
     )
     for request in requests[::100]:
         checked_request(request)
+
+
+@given(st.integers(1, 200), st.integers(1, 16), st.integers(0, 30))
+def test_what_is_written_can_be_read_back_and_nothing_else_is_written(tokens: int, block: int, keys: int) -> None:
+    request = Request(
+        id=0,
+        arrival_s=0.0,
+        prompt_tokens=tokens,
+        output_tokens=1,
+        block_tokens=block,
+        block_keys=tuple(range(keys)),
+    )
+    buffer = io.BytesIO()
+    if keys <= -(-tokens // block):
+        assert write([request], buffer) == 1
+    else:
+        with pytest.raises(BadInput, match=r"requests\[0\]\.block_keys: expected at most"):
+            write([request], buffer)
+        assert not buffer.getvalue()
