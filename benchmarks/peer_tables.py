@@ -110,7 +110,7 @@ def dynamo_rows() -> list[Compared]:
 def vidur_rows() -> list[Compared]:
     """The simulator and vidur's, on the same requests and step times."""
     rows = []
-    for name, scene in part("simulator", "simulator_vidur", "vidur", "scenes").items():
+    for name, scene in part("simulator_vidur", "simulator_vidur", "scenes").items():
         for what, ours, stage, ratio in (
             ("the replay alone", "argprod", "replay", "ratio_replay"),
             ("trace read, and replayed", "argprod", "whole call", "ratio_whole"),
@@ -175,14 +175,14 @@ def table(rows: Sequence[Compared], peer: str) -> str:
 
 def vidur() -> str:
     """Speed of the simulator beside vidur's."""
-    found = part("simulator", "simulator_vidur", "vidur")
+    found = part("simulator_vidur", "simulator_vidur")
     return f"{table(vidur_rows(), 'vidur')}\n\n{_beneath(found)}"
 
 
 def vidur_latencies() -> str:
     """What both simulators say of the same requests, and how far that is apart."""
     rows = []
-    for name, scene in part("simulator", "simulator_vidur", "vidur", "scenes").items():
+    for name, scene in part("simulator_vidur", "simulator_vidur", "scenes").items():
         for metric, row in scene["latency"].items():
             apart = f"{abs(row['ratio'] - 1):.0e}" if row["ratio"] != 1 else "0"
             both = (f"{row[side]:.6f} s" for side in ("argprod", "vidur"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -42,8 +43,9 @@ def one_decision() -> Figure:
 
 
 def write(path: Path = PATH) -> None:
-    """Write the picture, the same to the byte on every machine."""
-    with mpl.rc_context({"svg.hashsalt": "argprod", "svg.fonttype": "path", "savefig.facecolor": "white"}):
+    """Write the picture, the same on every machine and whatever style was set before."""
+    style = {"svg.hashsalt": "argprod", "svg.fonttype": "path", "savefig.facecolor": "white"}
+    with mpl.style.context(["default", style], after_reset=True):
         figure = one_decision()
         figure.savefig(path, metadata={"Date": None, "Creator": None})
         plt.close(figure)

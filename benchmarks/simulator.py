@@ -1,10 +1,10 @@
-"""Speed of the simulator: requests per wall second, as ratios over ai-dynamo-runtime's replay and over vidur.
+"""Speed of the simulator: requests per wall second, as a ratio over ai-dynamo-runtime's replay, in one run.
 
 Systems take turns, each in a process of its own. Three ratios are given. Like against like: the replay alone (prepared
 requests here, the wall time it reports itself there), and the whole job (trace read and prepared on both sides). And,
 as the project's target is put, simulated requests per second here over the peer's call, which reads its trace.
-The two simulate different cost models; compared is how fast they are, not what they predict. Against vidur the cost
-model is the same, see ``benchmarks/simulator_vidur.py``.
+The two simulate different cost models; compared is how fast they are, not what they predict. Against vidur, with the
+same cost model: ``benchmarks/simulator_vidur.py``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import in_process, machine, peer_environment, save, shown, spread
-from benchmarks.simulator_vidur import against_vidur
 
 ROUNDS = 5
 INSTANCES = 16
@@ -98,8 +97,6 @@ def run() -> None:
     print(f"  {result['scaling']['time_ratio_for_10x']:.1f}x the time")
     for requests, row in result["scaling"]["rows"].items():
         print(f"  {requests:>7} requests: {row['simulate_s']['median']:.2f} s, {row['peak_memory_mb']:.0f} MB")
-    print("simulator against vidur, in turns")
-    result["vidur"] = against_vidur()
     result["machine"] = machine()
     result["date"] = dt.datetime.now(tz=dt.UTC).date().isoformat()
     result["command"] = "make bench BENCH_ARGS=simulator"

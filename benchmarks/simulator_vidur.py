@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.measure import RESULTS, in_process, machine, peer_environment, save, shown, spread
+from benchmarks.measure import in_process, machine, peer_environment, save, shown, spread
 from benchmarks.turn_argprod import STEP_BY_STEP
 from replay.sim.cluster import roofline_cluster
 from replay.sim.ticks import StepTicks, to_seconds
@@ -158,8 +158,6 @@ def against_vidur(rounds: int = ROUNDS) -> dict[str, Any]:
 
 
 def run() -> None:
-    """Measure, and put the result beside the one against Dynamo."""
+    """Measure, print, save."""
     print("simulator against vidur, in turns")
-    path = RESULTS / "simulator.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    print(f"saved {save('simulator', {**known, 'vidur': against_vidur()}).name}")
+    print(f"saved {save('simulator_vidur', against_vidur()).name}")

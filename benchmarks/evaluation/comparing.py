@@ -4,8 +4,8 @@ A seed gives both rules the same requests, so values are compared in pairs. The 
 seeds; its interval is a bootstrap over the seeds of the mean log ratio (scipy, BCa, 95%), which speaks of other draws
 of the same workload, not of other workloads. Fewer than five seeds get none.
 
-With five values such an interval is too short: of normal values without a difference it leaves out the truth in 15% of
-cases, not 5%. So a win needs a paired t-test at 5%, too, which holds its level there.
+With five values such an interval is too short: of normal values without a difference it leaves out the truth in more
+than one case in ten, not in one of twenty (a test says so). So a win needs a paired t-test at 5%, too.
 """
 
 from __future__ import annotations

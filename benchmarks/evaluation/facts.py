@@ -100,10 +100,11 @@ def everyone() -> str:
         parts.append(
             f"{kind} {len(better)} of {len(found)}{named_rules}, and in {beaten} cells some published rule wins"
         )
-    own = [f"{rule} by {percent(standing.overall(standing.everywhere(rule, 'tuned')))}" for rule in OWN]
+    own = [f"{rule} by {percent(standing.overall(standing.everywhere(rule, 'default')))}" for rule in OWN]
     return (
         "In simulation, over five workloads at three loads, by the geometric mean of TTFT and TPOT, published rules "
-        f"that are better than the product: by {'; '.join(parts)}. Of this project's rules {' and '.join(own)}."
+        f"that are better than the product: by {'; '.join(parts)}. Of this project's rules, by default, "
+        f"{' and '.join(own)}."
     )
 
 
@@ -118,7 +119,7 @@ def answer() -> str:
     fixed, worst = next((text, ratio) for text, ratio, _ in table if text != PRODUCT)
     product = next(ratio for text, ratio, _ in table if text == PRODUCT)
     return (
-        "The product has nothing to tune. Against a weighted sum of P-token and batch size that was tuned for the "
+        "The product has nothing to tune. Against a weighted sum that was tuned for the "
         f"workload and the load it wins {once[0]} of 60 comparisons of TTFT and TPOT, mean and tail, ties {once[1]} "
         f"and loses {once[2]}; if the sum is tuned for the very metric that is compared, {each[0]}, {each[1]} and "
         f"{each[2]}. Of {len(published)} published rules, tuned for each workload and load, {len(better)} are better "

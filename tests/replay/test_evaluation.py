@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,6 +99,15 @@ def test_who_wins_is_told_apart_by_a_t_test_too(logs: list[float]) -> None:
         assert (found.verdict == "tie") is (abs(found.ratio - 1) < MATERIAL) or abs(
             abs(found.ratio - 1) - MATERIAL
         ) < 1e-9
+
+
+def test_five_values_make_too_short_a_bootstrap_and_a_t_test_keeps_its_level() -> None:
+    rng = np.random.default_rng(5)
+    draws = rng.normal(size=(400, 5))
+    found = [compared(np.exp(draw).tolist(), [1.0] * 5) for draw in draws]
+    left_out = sum(not one.low <= 1 <= one.high for one in found if one.low is not None and one.high is not None)
+    told = sum(one.verdict != "tie" for one in found)
+    assert left_out > 0.1 * len(draws) > 0.08 * len(draws) > told
 
 
 def test_ties_are_random_where_they_can_be_chosen() -> None:

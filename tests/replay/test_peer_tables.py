@@ -45,7 +45,7 @@ def assert_shown(table: str, ratios: list[dict[str, float]]) -> None:
 
 def test_every_ratio_of_the_simulator_is_shown() -> None:
     found = committed("simulator")
-    scenes = found["vidur"]["scenes"].values()
+    scenes = committed("simulator_vidur")["scenes"].values()
     names = ("ratio_replay", "ratio_whole", "ratio_step_by_step")
     assert_shown(peer_tables.vidur(), [scene[name] for scene in scenes for name in names])
     assert_shown(peer_tables.dynamo(), [found["ratio_replay"], found["ratio_whole"]])
@@ -68,7 +68,7 @@ def test_ratios_agree_with_the_times_they_are_made_of() -> None:
         for row in (*found["add_us_per_block"].values(), *found["lookup_us"].values()):
             least, greatest = (row["theirs"][a] / row["ours"][b] for a, b in (("min", "max"), ("max", "min")))
             assert least * (1 - 1e-9) <= row["ratio"]["median"] <= greatest * (1 + 1e-9)
-    for scene in committed("simulator")["vidur"]["scenes"].values():
+    for scene in committed("simulator_vidur")["scenes"].values():
         speed, ratio = scene["requests_per_s"], scene["ratio_replay"]["median"]
         ours, theirs = speed["argprod, replay"], speed["vidur, replay"]
         assert ours["min"] / theirs["max"] * (1 - 1e-9) <= ratio <= ours["max"] / theirs["min"] * (1 + 1e-9)
@@ -116,11 +116,10 @@ def test_what_was_not_measured_is_said_with_the_command(
 
 
 def test_a_missing_peer_leaves_the_other_tables_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = {name: value for name, value in committed("simulator").items() if name != "vidur"}
-    (tmp_path / "simulator.json").write_text(json.dumps(alone))
+    (tmp_path / "simulator.json").write_text(json.dumps(committed("simulator")))
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     assert peer_tables.dynamo()
-    with pytest.raises(LookupError, match=r"simulator\.json > vidur\b.*BENCH_ARGS=simulator_vidur$"):
+    with pytest.raises(LookupError, match=r"simulator_vidur\.json.*BENCH_ARGS=simulator_vidur$"):
         peer_tables.vidur()
 
 
@@ -137,7 +136,7 @@ def test_what_the_page_says_in_words_is_so() -> None:
     for found in committed("index_peer")["instances"].values():
         times = {case: row["theirs"]["median"] for case, row in found["lookup_us"].items()}
         assert all(times["miss"] > 0.5 * times[case] for case in peer_tables.LOOKUPS)
-    for scene in committed("simulator")["vidur"]["scenes"].values():
+    for scene in committed("simulator_vidur")["scenes"].values():
         assert all(row["ratio"] == pytest.approx(1, rel=1e-9) for row in scene["latency"].values())
 
 
