@@ -21,7 +21,9 @@ from argprod.replay_command import check_outputs, settings_of, tell_source
 from argprod.source_view import trace_facts_of
 from argprod.tables import number
 from replay.experiment import Plan
-from replay.tune import Point, TuneResult, axes_of, objective_named, tune
+from replay.sweep_axes import axes_of
+from replay.tune import TuneResult, objective_named, tune, untuned
+from replay.tune_search import Point
 from scheduler.errors import BadInput
 
 TunedPolicies = Annotated[
@@ -40,6 +42,8 @@ ObjectiveName = Annotated[
         help="ttft_mean, ttft_p99, tpot_mean, tpot_p99, e2e_mean, e2e_p99, ttft_tpot (geometric mean) or goodput."
     ),
 ]
+#: The rule that stands beside the tuned ones.
+PRODUCT = "lmetric"
 #: Length of the longest bar; the table fits 80 columns with the longest knob names.
 _BAR = 18
 
@@ -142,6 +146,8 @@ def tune_and_show(
     tell_source(console, info, requests, plan)
     requests_of = opt.LoadedSource(chosen, plan.seeds[0], requests, same=info.kind == "trace")
     results: list[TuneResult] = []
+    once = replace(plan, policies=(), records=False)
+    product = untuned(PRODUCT, requests_of, once, objective=objective, jobs=jobs)
     interrupted = False
     columns = (SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
@@ -152,7 +158,7 @@ def tune_and_show(
                     tune(
                         text,
                         requests_of,
-                        replace(plan, policies=(), records=False),
+                        once,
                         knobs=knobs,
                         values=values,
                         objective=objective,
@@ -167,15 +173,15 @@ def tune_and_show(
                 break
     for result in results:
         _show(console, result)
-    if len(results) > 1:
-        console.print(best_table(results))
     if results:
+        console.print(best_table(results, product))
         console.print("Regret is in-sample: tuned and judged on the same requests; on others it may be less.")
         console.print("All numbers are simulated.")
     if json_out is not None and results:
         settings = settings_of(chosen, plan, cluster)
         tuned = [_as_json(result) for result in results]
-        write_json(json_out, {"trace": trace_facts_of(info, requests), "settings": settings, "tuned": tuned})
+        found = {"tuned": tuned, "product": _point(product)}
+        write_json(json_out, {"trace": trace_facts_of(info, requests), "settings": settings, **found})
     if interrupted:
         console.print(f"interrupted: {len(results)} of {len(plan.policies)} policies kept")
         raise typer.Exit(130)
@@ -192,8 +198,15 @@ def _show(console: Console, result: TuneResult) -> None:
         soft_wrap=True,
     )
     console.print(
-        f"default: {default.policy}  {_value(result, default)}  regret {_percent(result.regret)}\n", soft_wrap=True
+        f"default: {default.policy}  {_value(result, default)}  regret {_percent(result.regret)}", soft_wrap=True
     )
+    for name in result.open_ends:
+        tried = [point.values[name] for point in result.curves[name]]
+        advice = f"beyond it {name} may be better still: try more with --knob {name}=VALUE,VALUE"
+        console.print(
+            f"{name}: the best is at an end of what was tried, {tried[0]} to {tried[-1]}; {advice}", soft_wrap=True
+        )
+    console.print()
 
 
 def curve_table(result: TuneResult) -> Table:
@@ -228,8 +241,8 @@ def curve_table(result: TuneResult) -> Table:
     return table
 
 
-def best_table(results: Sequence[TuneResult]) -> Table:
-    """Every rule at its best, the best rule first."""
+def best_table(results: Sequence[TuneResult], product: Point) -> Table:
+    """Every rule at its best and the product, which has nothing to tune, the best rule first."""
     objective = results[0].objective
     table = Table(
         title=escape(f"at their best: {objective.label}"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False
@@ -237,13 +250,15 @@ def best_table(results: Sequence[TuneResult]) -> Table:
     table.add_column("policy", overflow="fold")
     for heading in (f"best [{objective.unit}]", f"default [{objective.unit}]", "regret [%]"):
         table.add_column(escape(heading), justify="right", no_wrap=True)
+    rows = [(result.best, result.default, result.regret) for result in results]
+    rows.append((product, product, None))
     sign = -1 if objective.more else 1
-    for result in sorted(results, key=lambda result: sign * (result.best.objective or 0.0)):
+    for best, default, lost in sorted(rows, key=lambda row: sign * (row[0].objective or 0.0)):
         table.add_row(
-            result.best.policy,
-            number(objective.scaled(result.best.objective)),
-            number(objective.scaled(result.default.objective)),
-            "-" if result.regret is None else number(100 * result.regret),
+            best.policy,
+            number(objective.scaled(best.objective)),
+            number(objective.scaled(default.objective)),
+            "-" if lost is None else number(100 * lost),
         )
     return table
 
@@ -261,18 +276,20 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{number(100 * share)}%"
 
 
-def _as_json(result: TuneResult) -> dict[str, Any]:
-    def point(each: Point) -> dict[str, Any]:
-        return {"policy": each.policy, "values": dict(each.values), "objective": each.objective}
+def _point(point: Point) -> dict[str, Any]:
+    return {"policy": point.policy, "values": dict(point.values), "objective": point.objective}
 
+
+def _as_json(result: TuneResult) -> dict[str, Any]:
     return {
         "rule": result.rule,
         "objective": result.objective.name,
         "more_is_better": result.objective.more,
-        "best": point(result.best),
-        "default": point(result.default),
+        "best": _point(result.best),
+        "default": _point(result.default),
         "regret": result.regret,
         "settled": result.settled,
-        "curves": {name: [point(each) for each in curve] for name, curve in result.curves.items()},
-        "points": [{**point(each), "summaries": each.summaries} for each in result.points],
+        "open_ends": list(result.open_ends),
+        "curves": {name: [_point(each) for each in curve] for name, curve in result.curves.items()},
+        "points": [{**_point(each), "summaries": each.summaries} for each in result.points],
     }

@@ -22,7 +22,7 @@ from benchmarks.evaluation.scene import (
 )
 from benchmarks.evaluation.tuning import LINE, SINGLE, best_of
 from benchmarks.mitigation import hot_sources
-from replay.tune import axes_of, tunable
+from replay.sweep_axes import axes_of, tunable
 from scheduler.policies.catalogue import CATALOGUE
 
 PRODUCT = "lmetric"

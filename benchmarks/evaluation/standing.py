@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from benchmarks.evaluation.comparing import METRICS, Compared
 from benchmarks.evaluation.headline import mean
@@ -15,7 +17,8 @@ from benchmarks.evaluation.tables import NAMES, against, cells, change, of, orig
 from benchmarks.evaluation.tuning import key_of, read_tuned_once
 from benchmarks.evaluation.words import counted, percent
 from benchmarks.tables import markdown
-from replay.tune import axes_of, tunable
+from replay.sweep_axes import tunable
+from scheduler.policies.catalogue import policy as read_policy
 
 BOTH = "ttft_tpot"
 CHANGED = ("ttft_mean", "ttft_p99", "tpot_mean", "tpot_p99", "e2e_mean")
@@ -95,22 +98,21 @@ def _cells(rows: list[Row], product: list[Row]) -> Sequence[str]:
 
 
 def edges() -> str:
-    """Of each knob that is a number: in how many cells the best setting lies at an end of what was swept."""
-    head = ("rule", "knob", "swept", "best at an end", "of cells")
+    """Of each knob: in how many cells the best setting lies at an end of what was tried, and may improve past it."""
+    ends = [(rule, knob) for rule in tunable() for cell in cells() for knob in _cell(rule, cell)["open_ends"]]
     table = []
-    for rule in tunable():
-        for knob, values in axes_of(rule).items():
-            if len(values) > 2 and all(isinstance(value, int | float) for value in values):
-                best = [_value(read_tuned_once()[key_of(*cell, rule)]["best"][BOTH], knob) for cell in cells()]
-                ends = sum(value in {float(values[0]), float(values[-1])} for value in best)
-                if 3 * ends >= len(best):
-                    table.append((f"`{rule}`", knob, f"{values[0]:g} to {values[-1]:g}", ends, len(best)))
-    return markdown(head, table, left=3)
+    for (rule, knob), count in Counter(ends).most_common():
+        tried = [_knob(setting, knob) for cell in cells() for setting in _cell(rule, cell)["points"]]
+        table.append((f"`{rule}`", knob, f"{min(tried):g} to {max(tried):g}", count, len(list(cells()))))
+    return markdown(("rule", "knob", "tried", "better at the end", "of cells"), table, left=3)
 
 
-def _value(setting: str, knob: str) -> float | None:
-    found = dict(part.split("=") for part in setting.partition(":")[2].split(",") if part)
-    return float(found[knob]) if knob in found else None
+def _cell(rule: str, cell: tuple[str, str]) -> Mapping[str, Any]:
+    return read_tuned_once()[key_of(*cell, rule)]
+
+
+def _knob(setting: str, knob: str) -> float:
+    return float(read_policy(setting).values[knob])
 
 
 def scene() -> str:

@@ -20,7 +20,9 @@ from replay.experiment import Plan
 from replay.metrics import Summary
 from replay.objectives import OBJECTIVES
 from replay.sim.cluster import roofline_cluster
-from replay.tune import Point, TuneResult, tunable, tune
+from replay.sweep_axes import tunable
+from replay.tune import TuneResult, tune
+from replay.tune_search import BEYOND_MAX, Point
 from scheduler.state import Request
 
 PATH = FOLDER / "tuned.json"
@@ -46,13 +48,13 @@ def _requests(workload: str, rate: float, seed: int) -> list[Request]:
 
 
 def tuned_cell(workload: str, load: str, rule: str) -> dict[str, Any]:
-    """Tune one rule in one cell: the best settings, all points tried, and what the default loses."""
+    """Tune one rule in one cell: the best settings, all points tried, the knobs that may be better past an end."""
     plan = Plan((), TUNING_SEEDS, roofline_cluster(16), records=False)
     source = functools.partial(_requests, workload, rate_of(workload, load))
     found = tune(with_ties(rule), source, plan, objective=OBJECTIVE)
     cell: dict[str, Any] = {"best": {OBJECTIVE: _plain(found.best)}, "default": _plain(found.default)}
-    cell["regret"] = None if found.regret is None else _rounded(found.regret)
     cell["settled"], cell["rate"] = found.settled, rate_of(workload, load)
+    cell["beyond"], cell["open_ends"] = BEYOND_MAX, list(found.open_ends)
     if rule == LINE:
         for name in SINGLE:
             cell["best"][name] = _plain(_best_by(found, name))
@@ -107,7 +109,7 @@ def read_tuned() -> dict[str, dict[str, Any]]:
 def fill(jobs: int, progress: Callable[[int, int], None] | None = None) -> Mapping[str, dict[str, Any]]:
     """Tune what is not tuned yet; the file is written after each cell."""
     found = read_tuned()
-    missing = [cell for cell in cells() if found.get(key_of(*cell), {}).get("rate") != rate_of(*cell[:2])]
+    missing = [cell for cell in cells() if not _is_done(found.get(key_of(*cell), {}), *cell[:2])]
     PATH.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(jobs) as pool:
         running = {pool.submit(tuned_cell, *cell): cell for cell in missing}
@@ -117,6 +119,11 @@ def fill(jobs: int, progress: Callable[[int, int], None] | None = None) -> Mappi
             if progress is not None:
                 progress(done, len(missing))
     return found
+
+
+def _is_done(cell: Mapping[str, Any], workload: str, load: str) -> bool:
+    """Whether a cell was tuned at the rate of now, by sweeps that go as far past their ends as those of now."""
+    return cell.get("rate") == rate_of(workload, load) and cell.get("beyond") == BEYOND_MAX
 
 
 def _write(found: Mapping[str, dict[str, Any]]) -> None:
@@ -135,7 +142,7 @@ def best_of(workload: str, load: str, rule: str, objective: str = OBJECTIVE) -> 
     """
     found = read_tuned_once()
     key = key_of(workload, load, rule)
-    if key not in found or found[key]["rate"] != rate_of(workload, load):
+    if not _is_done(found.get(key, {}), workload, load):
         raise LookupError(f"{key} was not tuned at {rate_of(workload, load)}; run make evaluation")
     return str(found[key]["best"][objective])
 

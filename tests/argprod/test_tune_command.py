@@ -11,11 +11,13 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
+from argprod.app import app as whole
+from argprod.tables import number
 from argprod.tune_command import best_table, curve_table, read_knobs, tune_command
 from replay.experiment import Plan
 from replay.sim.cluster import roofline_cluster
 from replay.sources import open_source
-from replay.tune import tune
+from replay.tune import tune, untuned
 from scheduler.errors import BadInput
 from scheduler.state import Request
 
@@ -40,6 +42,27 @@ def test_it_shows_curve_best_default_and_regret() -> None:
     assert fault is None, said
     for word in ("TTFT mean [s]", "best", "default", "regret", "simulated", "at their best", "in-sample"):
         assert word in said, word
+
+
+def test_the_product_stands_beside_the_tuned_rules_as_it_is(tmp_path: Path) -> None:
+    said, fault = run("-p", "load_aware", "--seeds", "2")
+    assert fault is None, said
+    [row] = [line.split() for line in said.splitlines() if line.split()[:1] == ["lmetric"]]
+    path = tmp_path / "replayed.json"
+    answer = CliRunner().invoke(whole, ["replay", *SMALL, "-p", "lmetric", "--seeds", "2", "--json", str(path)])
+    assert answer.exit_code == 0, answer.output
+    replayed = [each["ttft_s"]["mean"] for each in json.loads(path.read_text())["policies"]]
+    mean = number(sum(replayed) / 2)
+    assert row == ["lmetric", mean, mean, "-"]
+
+
+@pytest.mark.parametrize(("knob", "open_end"), [("beta=0.5,1", True), ("beta=1,2", False), ("beta=1", False)])
+def test_a_best_value_at_an_end_is_said_with_advice(knob: str, open_end: bool, tmp_path: Path) -> None:
+    path = tmp_path / "tuned.json"
+    said, fault = run("-p", "load_aware", "-k", knob, "--objective", "tpot_mean", "--json", str(path))
+    assert fault is None, said
+    assert ("try more with --knob beta=" in said) == open_end
+    assert json.loads(path.read_text())["tuned"][0]["open_ends"] == ["beta"] * open_end
 
 
 def test_the_json_holds_every_point(tmp_path: Path) -> None:
@@ -98,4 +121,5 @@ def test_tables_fit_eighty_columns_and_cut_no_name() -> None:
         for name, curve in result.curves.items():
             assert name in text
             assert len(curve) > 1
-    assert all(len(line) <= 80 for line in shown(best_table(found)).splitlines())
+    product = untuned("lmetric", lambda _: requests, plan, objective="ttft_mean")
+    assert all(len(line) <= 80 for line in shown(best_table(found, product)).splitlines())

@@ -15,6 +15,7 @@ from benchmarks.evaluation import questions, scene, standing, tables, tuning
 from benchmarks.evaluation.comparing import MATERIAL, METRICS, compared, values_of
 from benchmarks.evaluation.rows import Case, Rows, run_case, with_ties
 from benchmarks.evaluation.words import counted
+from replay.sweep_axes import axes_of
 from scheduler.policies.catalogue import CATALOGUE, policy
 
 SMALL = {"workload": "workload:api:requests=60,rate_per_s=20", "rate": 0.0, "requests": 60, "instances": 3}
@@ -146,8 +147,27 @@ def test_on_the_trace_tuning_sees_half_of_four_test_windows_and_the_docstring_sa
 def test_a_cell_is_tuned_and_its_default_is_never_better() -> None:
     cell = tuning.tuned_cell("api", "half", "load_aware")
     assert cell["default"] in cell["points"]
-    assert cell["regret"] >= 0
+    default, best = (
+        math.prod(cell["points"][name][metric] for metric in ("ttft_mean", "tpot_mean"))
+        for name in (cell["default"], cell["best"][tuning.OBJECTIVE])
+    )
+    assert best <= default
+    assert set(cell["open_ends"]) <= set(axes_of("load_aware"))
     assert policy(with_ties(cell["best"][tuning.OBJECTIVE])).rule.name == "load_aware"
+
+
+def test_sweeps_that_did_not_go_as_far_past_their_ends_are_tuned_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tuning.best_of("chat", "half", "linear")
+    monkeypatch.setattr(tuning, "BEYOND_MAX", 5)
+    with pytest.raises(LookupError, match="run make evaluation"):
+        tuning.best_of("chat", "half", "linear")
+
+
+def test_few_best_settings_lie_at_an_open_end() -> None:
+    ends = [name for cell in tuning.read_tuned_once().values() for name in cell["open_ends"]]
+    assert len(ends) < 0.02 * len(tuning.read_tuned_once())
+    told = [row.split("|") for row in standing.edges().splitlines()[2:]]
+    assert sum(int(row[4]) for row in told) == len(ends)
 
 
 def test_tables_are_computed_from_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

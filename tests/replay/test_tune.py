@@ -5,12 +5,17 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from replay.experiment import Plan, run_one
 from replay.objectives import OBJECTIVES
 from replay.sim.cluster import roofline_cluster
-from replay.tune import regret, tunable, tune
+from replay.sweep_axes import axes_of, beyond, goes_on, tunable
+from replay.tune import regret, tune
+from replay.tune_search import BEYOND_MAX
 from replay.workloads import parse_workload
+from scheduler.domains import Domain
 from scheduler.errors import BadInput
 from scheduler.policies.catalogue import CATALOGUE, policy
 from scheduler.state import Request
@@ -63,12 +68,71 @@ def test_more_knobs_are_swept_one_after_the_other_to_a_best_along_every_axis() -
     assert found.settled
     assert len(found.points) < 8 * 3 * 3
     for name, curve in found.curves.items():
-        assert len(curve) == len({0.15 if name != "alpha" else 0.7, *policy_sweep("bailian_argmax", name)})
+        assert {point.values[name] for point in curve} >= {0.15 if name != "alpha" else 0.7, *published(name)}
         assert all((found.best.objective or 0) <= (point.objective or 0) for point in curve)
 
 
-def policy_sweep(rule: str, name: str) -> tuple[float, ...]:
-    return next(knob.sweep for knob in CATALOGUE[rule].knobs if knob.name == name)
+def published(name: str) -> tuple[float, ...]:
+    return next(knob.sweep for knob in CATALOGUE["bailian_argmax"].knobs if knob.name == name)
+
+
+@pytest.mark.parametrize("rule", ["vllm_v1", "linear", "dualmap", "bailian_argmax"])
+@pytest.mark.parametrize("objective", ["ttft_mean", "tpot_mean"])
+def test_a_best_value_lies_at_no_end_past_which_it_gets_better(rule: str, objective: str) -> None:
+    found = tune(rule, requests_of, PLAN, objective=objective)
+    assert found.settled
+    before = axes_of(rule)
+    for name, curve in found.curves.items():
+        axis = tuple(point.values[name] for point in curve)
+        if not goes_on(axis):
+            assert axis == before[name]
+            continue
+        assert list(axis) == sorted(axis)
+        for upper, end, beside in ((False, curve[0], curve[1]), (True, curve[-1], curve[-2])):
+            tried = sum(value > before[name][-1] if upper else value < before[name][0] for value in axis)
+            domain = next(knob.domain for knob in CATALOGUE[rule].knobs if knob.name == name)
+            closed = domain is None or beyond(domain, axis, upper=upper) is None
+            equal = end.objective == beside.objective
+            assert end is not found.best or equal or closed or tried == BEYOND_MAX
+
+
+def test_a_sweep_goes_past_its_end_unless_the_caller_gave_its_values() -> None:
+    given = axes_of("dualmap")
+    wide = tune("dualmap", requests_of, PLAN, objective="tpot_mean")
+    narrow = tune("dualmap", requests_of, PLAN, objective="tpot_mean", values=given)
+    assert all({point.values[name] for point in narrow.points} <= set(axis) for name, axis in given.items())
+    assert wide.best.values["budget_tokens"] > given["budget_tokens"][-1]
+    assert (wide.best.objective or 0) < (narrow.best.objective or 0)
+
+
+@given(
+    low=st.sampled_from([0, 1, -5]),
+    high=st.one_of(st.none(), st.integers(6, 50)),
+    integer=st.booleans(),
+    low_open=st.booleans(),
+    upper=st.booleans(),
+    data=st.data(),
+)
+def test_the_next_value_lies_past_the_end_and_within_the_domain(
+    *, low: int, high: int | None, integer: bool, low_open: bool, upper: bool, data: st.DataObject
+) -> None:
+    domain = Domain(low, high, integer=integer, low_open=low_open)
+    numbers = (
+        st.integers(low, high) if integer else st.floats(low, high, allow_nan=False, allow_infinity=False, width=32)
+    )
+    axis = sorted(data.draw(st.sets(numbers.filter(domain.contains), min_size=2, max_size=6)))
+    further = beyond(domain, axis, upper=upper)
+    if further is not None:
+        assert domain.contains(further)
+        assert further > axis[-1] if upper else further < axis[0]
+    elif high is None:  # without a bound there is always a next value, but for numbers too close for four digits
+        assert not upper or axis[-1] - axis[-2] < 0.001 * abs(axis[-1]) or axis[-1] > 1e300
+
+
+def test_published_sweeps_ascend() -> None:
+    for rule in tunable():
+        for name, axis in axes_of(rule).items():
+            assert not goes_on(axis) or list(axis) == sorted(axis), (rule, name)
 
 
 def test_the_number_of_processes_does_not_matter() -> None:
