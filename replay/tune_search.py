@@ -186,7 +186,8 @@ def policy_text(policy: Policy) -> str:
     """A policy as ``--policy`` takes it, with the knobs that differ from their defaults.
 
     Example:
-        >>> policy_text(read_policy("mooncake_min_ttft:threshold=2"))
+        >>> from scheduler.policies.catalogue import policy
+        >>> policy_text(policy("mooncake_min_ttft:threshold=2"))
         'mooncake_min_ttft:threshold=2.0'
     """
     defaults = {knob.name: knob.default for knob in policy.rule.all_knobs()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,16 @@ def function_of(place: str) -> Callable[..., str]:
     return found
 
 
+def kept_together(text: str) -> str:
+    """The text with intervals that no line break parts.
+
+    Example:
+        >>> kept_together("-20% [-25, -14]") == "-20% [-25,\N{NO-BREAK SPACE}-14]", kept_together("[a, b](c)")
+        (True, '[a, b](c)')
+    """
+    return re.sub(r"(\[[+-]?[\d.]+,) ([+-]?[\d.]+\])", "\\1\N{NO-BREAK SPACE}\\2", text)
+
+
 class GeneratedDirective(SphinxDirective):  # type: ignore[misc]  # Sphinx is not where types are checked
     """Shows what a function gives."""
 
@@ -41,7 +52,7 @@ class GeneratedDirective(SphinxDirective):  # type: ignore[misc]  # Sphinx is no
         file = inspect.getsourcefile(function)
         if file is not None:
             self.env.note_dependency(file)
-        return list(self.parse_text_to_nodes(function(*self.arguments[1:])))
+        return list(self.parse_text_to_nodes(kept_together(function(*self.arguments[1:]))))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -125,6 +125,12 @@ def test_every_plot_is_on_its_page(page: str) -> None:
     assert len(re.findall(r'<img[^>]+src="[^"]*_images/', text)) >= plots
 
 
+def test_no_line_break_parts_an_interval() -> None:
+    text = (HTML / "book" / "evaluation.html").read_text(encoding="utf-8")
+    assert len(re.findall(r"\[[+-]?\d+,\N{NO-BREAK SPACE}[+-]?\d+\]", text)) > 100
+    assert not re.search(r"\[[+-]?\d+, [+-]?\d+\]", text)
+
+
 def targets(page: str) -> set[str]:
     return set(re.findall(r'\bid="([^"]+)"', (HTML / page).read_text(encoding="utf-8")))
 
