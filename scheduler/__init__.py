@@ -15,6 +15,7 @@ Example:
 """
 
 from scheduler.accounting import Accounting, Level
+from scheduler.block_keys import token_keys
 from scheduler.cost import StepTime
 from scheduler.detect_config import DetectConfig
 from scheduler.detection import Detector, detect
@@ -88,5 +89,6 @@ __all__ = [
     "policy",
     "read_state",
     "read_states",
+    "token_keys",
     "write_state",
 ]

@@ -1,7 +1,7 @@
 """Which blocks of one engine are cached, told in keys that follow from tokens.
 
 An engine names its blocks by hashes of its own, a router by keys that follow from the tokens
-(:mod:`replay.engines.token_keys`). An engine that stores a block tells its tokens and the block before, so the key can
+(:mod:`scheduler.block_keys`). An engine that stores a block tells its tokens and the block before, so the key can
 be worked out once, and found again by the hash when the block goes.
 
 What is left out, and counted: blocks behind one that is not known (the listener came late, or a batch was lost), blocks
@@ -21,7 +21,7 @@ import msgspec
 
 from replay.engines.kv_events import BlockHash, KvEvent, Removed, Stored
 from replay.engines.protocol import CacheSink
-from replay.engines.token_keys import token_keys
+from scheduler.block_keys import token_keys
 from scheduler.domains import REQUEST_DOMAINS, Domain
 
 #: Told when an instance has forgotten all: its name.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
-from replay.engines.token_keys import keyed_by_tokens
+from scheduler.block_keys import keyed_by_tokens
 from scheduler.domains import REQUEST_DOMAINS, Domain
 from scheduler.errors import BadInput
 from scheduler.state import Request

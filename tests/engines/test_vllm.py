@@ -25,13 +25,13 @@ from replay.engines.kv_subscriber import KvSubscriber  # noqa: E402
 from replay.engines.openai_http import HttpOptions, OpenAIEngine  # noqa: E402
 from replay.engines.prompts import Prompts  # noqa: E402
 from replay.engines.protocol import CacheSink, Finished, Job, Tokens  # noqa: E402
-from replay.engines.token_keys import token_keys  # noqa: E402
 from replay.engines.vllm_servers import Server, Shape, servers  # noqa: E402
 from replay.live_record import LiveRecord  # noqa: E402
 from replay.prediction import Off, prediction  # noqa: E402
 from replay.run import Pace, Runner  # noqa: E402
 from replay.sources import open_source  # noqa: E402
 from scheduler import Request, Router, RouterConfig  # noqa: E402
+from scheduler.block_keys import token_keys  # noqa: E402
 from scheduler.errors import EngineFailure  # noqa: E402
 
 #: So few blocks that the workload pushes some out.

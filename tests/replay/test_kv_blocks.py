@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from replay.engines.kv_blocks import KnownBlocks
 from replay.engines.kv_events import decode_batch
-from replay.engines.token_keys import token_keys
 from scheduler import BadInput, Request, Router, RouterConfig
+from scheduler.block_keys import token_keys
 from tests.replay.kv_publisher import SIZE, cleared, ids_of, removed, stored
 
 Path = tuple[int, ...]

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from replay.engines.cache_feed import CacheFeed
 from replay.engines.kv_blocks import BlockCounts
 from replay.engines.kv_subscriber import BatchCounts, KvSubscriber
-from replay.engines.token_keys import token_keys
 from scheduler import BadInput, Request, Router, RouterConfig
+from scheduler.block_keys import token_keys
 from scheduler.errors import EngineFailure
 from tests.replay.kv_publisher import SIZE, Publisher, cleared, ids_of, listening, publisher, removed, stored, until
 from tests.replay.test_kv_blocks import Path, histories

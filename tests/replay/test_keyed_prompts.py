@@ -1,4 +1,4 @@
-"""Keys from tokens: equal as far as the tokens are equal, block by block, and in whatever pieces they were told."""
+"""Prompts made up for real engines are keyed by their tokens, in the blocks of the engine."""
 
 from __future__ import annotations
 
@@ -9,29 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replay.engines.prompts import Prompts
-from replay.engines.token_keys import keyed_by_tokens, token_keys
 from scheduler import BadInput, Request
-
-TOKENS = st.lists(st.integers(0, 2**32 - 1), max_size=60)
-
-
-@given(TOKENS, TOKENS, TOKENS, st.integers(1, 9))
-def test_keys_are_equal_as_far_as_whole_blocks_of_tokens_are(
-    shared: list[int], one: list[int], two: list[int], block_tokens: int
-) -> None:
-    first, second = shared + one, shared + two
-    keys = token_keys(first, block_tokens), token_keys(second, block_tokens)
-    assert [len(each) for each in keys] == [len(first) // block_tokens, len(second) // block_tokens]
-    for block in range(min(map(len, keys))):
-        end = (block + 1) * block_tokens
-        assert (keys[0][block] == keys[1][block]) == (first[:end] == second[:end])
-
-
-@given(TOKENS, st.integers(1, 9), st.data())
-def test_a_prompt_told_in_pieces_has_the_same_keys(ids: list[int], block_tokens: int, data: st.DataObject) -> None:
-    cut = block_tokens * data.draw(st.integers(0, len(ids) // block_tokens))
-    head = token_keys(ids[:cut], block_tokens)
-    assert head + token_keys(ids[cut:], block_tokens, head[-1] if head else None) == token_keys(ids, block_tokens)
+from scheduler.block_keys import keyed_by_tokens
 
 
 @given(st.lists(st.integers(0, 50), max_size=8, unique=True), st.integers(0, 40), st.sampled_from([4, 16, 24]))
