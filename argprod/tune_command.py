@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,15 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from argprod import options as opt
@@ -21,10 +30,12 @@ from argprod.replay_command import check_outputs, settings_of, tell_source
 from argprod.source_view import trace_facts_of
 from argprod.tables import number
 from replay.experiment import Plan
-from replay.sweep_axes import axes_of
+from replay.sweep_axes import axes_of, numbers_of
 from replay.tune import TuneResult, objective_named, tune, untuned
-from replay.tune_search import Point
+from replay.tune_search import Point, policy_text
 from scheduler.errors import BadInput
+from scheduler.policies.catalogue import policy as read_policy
+from scheduler.policies.rule import Policy
 
 TunedPolicies = Annotated[
     list[str],
@@ -147,50 +158,47 @@ def tune_and_show(
     requests_of = opt.LoadedSource(chosen, plan.seeds[0], requests, same=info.kind == "trace")
     results: list[TuneResult] = []
     once = replace(plan, policies=(), records=False)
-    product = untuned(PRODUCT, requests_of, once, objective=objective, jobs=jobs)
+    product: Point | None = None
     interrupted = False
     columns = (SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
-        for text in plan.policies:
-            task = bars.add_task(text, total=None)
-            try:
-                results.append(
-                    tune(
-                        text,
-                        requests_of,
-                        once,
-                        knobs=knobs,
-                        values=values,
-                        objective=objective,
-                        jobs=jobs,
-                        progress=lambda done, known, task=task: bars.update(  # type: ignore[misc]
-                            task, completed=done, total=known
-                        ),
-                    )
+        try:
+            task = bars.add_task(PRODUCT, total=None)
+            product = untuned(PRODUCT, requests_of, once, objective=objective, jobs=jobs)
+            bars.update(task, completed=len(once.seeds), total=len(once.seeds))
+            for text in plan.policies:
+                task = bars.add_task(text, total=None)
+                told = functools.partial(_told, bars, task)
+                found = tune(
+                    text, requests_of, once, knobs=knobs, values=values, objective=objective, jobs=jobs, progress=told
                 )
-            except KeyboardInterrupt:
-                interrupted = True
-                break
+                results.append(found)
+        except KeyboardInterrupt:
+            interrupted = True
     for result in results:
         _show(console, result)
-    if results:
+    if product is not None and results:
         console.print(best_table(results, product))
         console.print("Regret is in-sample: tuned and judged on the same requests; on others it may be less.")
         console.print("All numbers are simulated.")
-    if json_out is not None and results:
+    if json_out is not None and product is not None and results:
         settings = settings_of(chosen, plan, cluster)
         tuned = [_as_json(result) for result in results]
-        found = {"tuned": tuned, "product": _point(product)}
-        write_json(json_out, {"trace": trace_facts_of(info, requests), "settings": settings, **found})
+        facts = {"trace": trace_facts_of(info, requests), "settings": settings}
+        write_json(json_out, {**facts, "tuned": tuned, "product": _point(product)})
     if interrupted:
         console.print(f"interrupted: {len(results)} of {len(plan.policies)} policies kept")
         raise typer.Exit(130)
 
 
+def _told(bars: Progress, task: TaskID, done: int, known: int) -> None:
+    bars.update(task, completed=done, total=known)
+
+
 def _show(console: Console, result: TuneResult) -> None:
     console.print(curve_table(result))
     best, default = result.best, result.default
-    where = "best along every knob" if len(result.curves) > 2 and result.settled else "best of the grid"
+    where = "best along every knob" if len(result.curves) > 2 else "best of all that was tried"
     if not result.settled:
         where = "best so far: the search was stopped before it settled"
     console.print(
@@ -201,12 +209,18 @@ def _show(console: Console, result: TuneResult) -> None:
         f"default: {default.policy}  {_value(result, default)}  regret {_percent(result.regret)}", soft_wrap=True
     )
     for name in result.open_ends:
-        tried = [point.values[name] for point in result.curves[name]]
-        advice = f"beyond it {name} may be better still: try more with --knob {name}=VALUE,VALUE"
-        console.print(
-            f"{name}: the best is at an end of what was tried, {tried[0]} to {tried[-1]}; {advice}", soft_wrap=True
-        )
+        tried = numbers_of([point.values[name] for point in result.curves[name]])
+        advice = f"more may be better: -p {_without(best.policy, name)} --knob {name}=VALUE,VALUE"
+        told = f"{name}: the best is at an end of what was tried, {tried[0]} to {tried[-1]}; {advice}"
+        console.print(told, soft_wrap=True)
     console.print()
+
+
+def _without(text: str, knob: str) -> str:
+    """A policy with one knob left unsaid, so that it can be swept while the others stay."""
+    setting = read_policy(text)
+    default = next(each.default for each in setting.rule.all_knobs() if each.name == knob)
+    return policy_text(Policy(setting.rule, {**setting.values, knob: default}))
 
 
 def curve_table(result: TuneResult) -> Table:
@@ -251,9 +265,11 @@ def best_table(results: Sequence[TuneResult], product: Point) -> Table:
     for heading in (f"best [{objective.unit}]", f"default [{objective.unit}]", "regret [%]"):
         table.add_column(escape(heading), justify="right", no_wrap=True)
     rows = [(result.best, result.default, result.regret) for result in results]
-    rows.append((product, product, None))
+    if all(result.rule != product.policy for result in results):
+        rows.append((product, product, None))
     sign = -1 if objective.more else 1
-    for best, default, lost in sorted(rows, key=lambda row: sign * (row[0].objective or 0.0)):
+    # Whoever has no value comes last.
+    for best, default, lost in sorted(rows, key=lambda row: (row[0].objective is None, sign * (row[0].objective or 0))):
         table.add_row(
             best.policy,
             number(objective.scaled(best.objective)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,9 @@ def axes_of(
         rule: ``NAME[:knob=value,...]``; knobs given here stay as they are.
         knobs: which to sweep; None for all that have values to try.
         values: values to try instead of the published sweep, as numbers or as words of the command line.
+
+    Returns:
+        Values by knob; numbers ascend, after ``None`` if that is tried.
 
     Raises:
         BadInput: an unknown rule or knob, a knob that the rule itself settles, a value outside its domain, nothing to
@@ -57,12 +61,9 @@ def _axis(base: Policy, knob: Knob, values: Sequence[Any] | None) -> tuple[Any, 
     tried = knob.sweep or knob.choices if values is None else values
     if not tried:
         raise BadInput(f"{base.rule.name}:{knob.name}", (), "values to try, because the rule publishes no sweep")
-    axis = list(dict.fromkeys(knob.read(base.rule.name, value) for value in tried))
-    start = base.values[knob.name]
-    if start not in axis:
-        axis.append(start)
-        if all(isinstance(value, int | float) for value in axis):
-            axis.sort()
+    axis = list(dict.fromkeys([*(knob.read(base.rule.name, value) for value in tried), base.values[knob.name]]))
+    if all(isinstance(value, int | float) for value in numbers_of(axis)):
+        axis.sort(key=lambda value: (value is not None, value or 0))
     return tuple(axis)
 
 
@@ -71,15 +72,32 @@ def _fixed(text: str) -> set[str]:
     return {part.partition("=")[0] for part in text.partition(":")[2].split(",") if part}
 
 
+def numbers_of(values: Sequence[Any]) -> tuple[Any, ...]:
+    """The values of a sweep but ``none``, which is no number and comes before them."""
+    return tuple(value for value in values if value is not None)
+
+
 def goes_on(values: Sequence[Any]) -> bool:
-    """True if a sweep is of two numbers or more that ascend, so that there is a next one.
+    """True if a sweep is of two numbers or more, ``none`` aside, so that there is a next one.
 
     Example:
-        >>> goes_on((0.5, 1)), goes_on((1, 0.5)), goes_on((0.5,)), goes_on((None, 4)), goes_on(("first", "random"))
-        (True, False, False, False, False)
+        >>> goes_on((0.5, 1)), goes_on((None, 4, 16)), goes_on((None, 4)), goes_on(("first", "random"))
+        (True, True, False, False)
     """
-    numbers = all(isinstance(value, int | float) for value in values)
-    return numbers and len(values) > 1 and list(values) == sorted(values)
+    numbers = numbers_of(values)
+    return len(numbers) > 1 and all(isinstance(value, int | float) for value in numbers)
+
+
+def grown(values: Sequence[Any], further: float, *, upper: bool) -> tuple[Any, ...]:
+    """A sweep with one more value past an end.
+
+    Example:
+        >>> grown((None, 4, 16), 64, upper=True), grown((None, 4, 16), 1, upper=False)
+        ((None, 4, 16, 64), (None, 1, 4, 16))
+    """
+    numbers = numbers_of(values)
+    nothing = (None,) * (len(values) - len(numbers))
+    return (*nothing, *numbers, further) if upper else (*nothing, further, *numbers)
 
 
 def beyond(domain: Domain, values: Sequence[float], *, upper: bool) -> float | None:
@@ -99,13 +117,16 @@ def beyond(domain: Domain, values: Sequence[float], *, upper: bool) -> float | N
         (8.0, 0.25)
         >>> beyond(Domain(0, 1), (0.3, 0.6), upper=True), beyond(Domain(0, 1), (0.0, 0.5), upper=False) is None
         (0.8, True)
+        >>> beyond(Domain(1, None, integer=True), (2, 16), upper=False)
+        1
     """
     last, before = (values[-1], values[-2]) if upper else (values[0], values[1])
     further = last * last / before if last > 0 and before > 0 else 2 * last - before
     further = _rounded(domain, further)
-    if not domain.contains(further):
-        bound = domain.high if upper else domain.low
-        further = _rounded(domain, (last + bound) / 2) if bound is not None else last
+    bound = domain.high if upper else domain.low
+    if bound is not None and not domain.contains(further):
+        halfway = (last + bound) / 2
+        further = (math.ceil if upper else math.floor)(halfway) if domain.integer else _rounded(domain, halfway)
     past = further > last if upper else further < last
     return further if past and domain.contains(further) else None
 

@@ -3,8 +3,8 @@
 One or two knobs are swept on the full grid. More are swept one after the other, each over all its values while the
 others stay at the best found so far, until a whole round changes nothing (coordinate descent): a local best along every
 axis, not a proof of the global one. Where the best value is the last of a published sweep, and better than the one
-before it, the sweep goes on past its end while that helps. Runs go to several processes; the result does not depend on
-how many.
+before it, single steps past its end follow while they help. Runs go to several processes; the result does not depend
+on how many.
 
 The objective is the mean over the plan's seeds. Latencies are those of finished requests, so with a cut-off
 (``until_s``) compare the counts of finished requests of two points too.
@@ -39,7 +39,7 @@ class TuneResult:
         curves: knob -> points along it through the best, in the order of the sweep.
         settled: False if coordinate descent was stopped before a round changed nothing.
         open_ends: knobs whose best value is the first or last tried, and better than the one beside it: a longer sweep
-            may find a better one.
+            may find a better one. Empty if the search was stopped.
     """
 
     rule: str
@@ -92,7 +92,8 @@ def tune(
     left = {end: BEYOND_MAX for end in search.ends() if end[0] not in (values or {})}
     while settled and (further := search.outside(best, left)) != best:
         best, settled = search.inside(further)
-    open_ends = tuple(dict.fromkeys(end[0] for end in search.ends() if search.past(end, best) is not None))
+    ends = search.ends() if settled else []
+    open_ends = tuple(dict.fromkeys(end[0] for end in ends if search.past(end, best) is not None))
     default = search.points[start]
     return TuneResult(
         rule=base.rule.name,

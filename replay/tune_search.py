@@ -11,7 +11,7 @@ from typing import Any
 from replay.experiment import Plan, RequestsOf, run_all
 from replay.metrics import Summary
 from replay.objectives import Objective
-from replay.sweep_axes import beyond, goes_on
+from replay.sweep_axes import beyond, goes_on, grown, numbers_of
 from scheduler.policies.rule import Policy
 
 #: Up to so many knobs the whole grid is run.
@@ -141,7 +141,7 @@ class Search:
                 if further is None:
                     break
                 left[end] = room - tried
-                self.axes[name] = (*self.axes[name], further) if upper else (further, *self.axes[name])
+                self.axes[name] = grown(self.axes[name], further, upper=upper)
                 setting = self.with_value(name, further, here)
                 self.run([setting])
                 here = self.best([here, setting])
@@ -150,7 +150,7 @@ class Search:
     def past(self, end: End, here: Setting) -> float | None:
         """The next value past an end, if a setting lies there and is better than its neighbour; None else."""
         name, upper = end
-        values = self.axes[name]
+        values = numbers_of(self.axes[name])
         last, neighbour = (values[-1], values[-2]) if upper else (values[0], values[1])
         beside = self.with_value(name, neighbour, here)
         if self.with_value(name, last, here) != here:

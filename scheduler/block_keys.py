@@ -46,7 +46,7 @@ def token_keys(ids: Sequence[int] | bytes, block_tokens: int, after: int | None 
     block_tokens = int(_BLOCK_TOKENS.check("block_tokens", block_tokens))
     after = None if after is None else int(_KEY.check("after", after))
     whole = len(ids) // block_tokens
-    data = _packed(ids[: whole * block_tokens])
+    data = _packed(ids)
     keys: list[int] = []
     for block in range(whole):
         before = b"" if after is None else after.to_bytes(8, "little")
@@ -60,7 +60,8 @@ def _packed(ids: Sequence[int] | bytes) -> bytes:
     given = list(ids) if isinstance(ids, bytes) else ids
     try:
         packed = np.asarray(given)
-        if packed.size and (packed.dtype.kind not in "iu" or packed.min() < 0 or packed.max() >= 2**32):
+        fits = packed.dtype.kind in "iu" and packed.min() >= 0 and packed.max() < 2**32 if packed.size else True
+        if packed.ndim != 1 or not fits:
             raise OverflowError
     except (OverflowError, TypeError, ValueError):
         raise BadInput("ids", ids, "token ids: integers >= 0 and < 2**32, or the bytes of a text") from None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.evaluation.comparing import METRICS, Compared
@@ -17,7 +16,7 @@ from benchmarks.evaluation.tables import NAMES, against, cells, change, of, orig
 from benchmarks.evaluation.tuning import key_of, read_tuned_once
 from benchmarks.evaluation.words import counted, percent
 from benchmarks.tables import markdown
-from replay.sweep_axes import tunable
+from replay.sweep_axes import numbers_of, tunable
 from scheduler.policies.catalogue import policy as read_policy
 
 BOTH = "ttft_tpot"
@@ -99,20 +98,23 @@ def _cells(rows: list[Row], product: list[Row]) -> Sequence[str]:
 
 def edges() -> str:
     """Of each knob: in how many cells the best setting lies at an end of what was tried, and may improve past it."""
-    ends = [(rule, knob) for rule in tunable() for cell in cells() for knob in _cell(rule, cell)["open_ends"]]
-    table = []
-    for (rule, knob), count in Counter(ends).most_common():
-        tried = [_knob(setting, knob) for cell in cells() for setting in _cell(rule, cell)["points"]]
-        table.append((f"`{rule}`", knob, f"{min(tried):g} to {max(tried):g}", count, len(list(cells()))))
-    return markdown(("rule", "knob", "tried", "better at the end", "of cells"), table, left=3)
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for rule in tunable():
+        for cell in cells():
+            tuned = read_tuned_once()[key_of(*cell, rule)]
+            for knob in tuned["open_ends"]:
+                tried = numbers_of([_knob(setting, knob) for setting in tuned["points"]])
+                end = "least" if _knob(tuned["best"][BOTH], knob) == min(tried) else "greatest"
+                found.setdefault((rule, knob, end), []).append(min(tried) if end == "least" else max(tried))
+    table = [
+        (f"`{rule}`", knob, f"{end} tried: {', '.join(f'{value:g}' for value in values)}", len(values))
+        for (rule, knob, end), values in found.items()
+    ]
+    return markdown(("rule", "knob", "best is the", f"of {len(list(cells()))} cells"), table, left=3)
 
 
-def _cell(rule: str, cell: tuple[str, str]) -> Mapping[str, Any]:
-    return read_tuned_once()[key_of(*cell, rule)]
-
-
-def _knob(setting: str, knob: str) -> float:
-    return float(read_policy(setting).values[knob])
+def _knob(setting: str, knob: str) -> Any:
+    return read_policy(setting).values[knob]
 
 
 def scene() -> str:

@@ -199,7 +199,7 @@ def _source(rule: Rule) -> str:
 
 def _knob(knob: Knob) -> str:
     domain = knob.domain.describe() if knob.domain else " or ".join(f"``{each}``" for each in knob.choices)
-    sweep = f"; `argprod tune` tries {', '.join(map(str, knob.sweep))}" if knob.sweep else ""
+    sweep = f"; `argprod tune` tries {', '.join(map(str, knob.sweep))} and on" if knob.sweep else ""
     default = "none" if knob.default is None else knob.default
     return f"- `{knob.name}` = `{default}`: {inline(f'{knob.meaning}; {domain}', _nothing)}{sweep}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from replay.experiment import Plan
 from replay.sim.cluster import roofline_cluster
 from replay.sources import open_source
 from replay.tune import tune, untuned
+from replay.tune_search import Point
 from scheduler.errors import BadInput
 from scheduler.state import Request
 
@@ -56,13 +58,39 @@ def test_the_product_stands_beside_the_tuned_rules_as_it_is(tmp_path: Path) -> N
     assert row == ["lmetric", mean, mean, "-"]
 
 
-@pytest.mark.parametrize(("knob", "open_end"), [("beta=0.5,1", True), ("beta=1,2", False), ("beta=1", False)])
+@pytest.mark.parametrize(
+    ("knob", "open_end"), [("beta=0.5,1", True), ("beta=1,0.5", True), ("beta=1,2", False), ("beta=1", False)]
+)
 def test_a_best_value_at_an_end_is_said_with_advice(knob: str, open_end: bool, tmp_path: Path) -> None:
     path = tmp_path / "tuned.json"
     said, fault = run("-p", "load_aware", "-k", knob, "--objective", "tpot_mean", "--json", str(path))
     assert fault is None, said
-    assert ("try more with --knob beta=" in said) == open_end
+    assert ("more may be better: -p load_aware --knob beta=" in said) == open_end
     assert json.loads(path.read_text())["tuned"][0]["open_ends"] == ["beta"] * open_end
+
+
+def test_the_advice_keeps_the_other_knobs() -> None:
+    said, fault = run("-p", "linear", "-k", "weight=0.5,0.9", "-k", "form", "--objective", "tpot_mean")
+    assert fault is None, said
+    told = re.search(r"^weight: .* more may be better: -p (linear\S*) --knob weight=", said, flags=re.MULTILINE)
+    best = re.search(r"^best: (\S+)", said, flags=re.MULTILINE)
+    assert told is not None
+    assert best is not None
+    assert ("form=p_token" in best[1]) == ("form=p_token" in told[1])
+    assert "weight" not in told[1]
+
+
+def test_a_product_without_the_objective_comes_last_and_a_tuned_one_stands_once() -> None:
+    requests: list[Request] = list(open_source(SMALL[0])[0])
+    plan = Plan((), (0,), roofline_cluster(3))
+    result = tune("load_aware", lambda _: requests, plan, values={"beta": (1, 2)})
+    rows = shown(best_table([result], Point("lmetric", {}, None, ()))).splitlines()
+    assert [row.split()[0] for row in rows if row.split()[:1] in (["lmetric"], ["load_aware"])] == [
+        "load_aware",
+        "lmetric",
+    ]
+    own = tune("lmetric", lambda _: requests, plan, knobs=["ties"])
+    assert shown(best_table([own], own.default)).count("lmetric") == 1
 
 
 def test_the_json_holds_every_point(tmp_path: Path) -> None:

@@ -129,10 +129,40 @@ def test_the_next_value_lies_past_the_end_and_within_the_domain(
         assert not upper or axis[-1] - axis[-2] < 0.001 * abs(axis[-1]) or axis[-1] > 1e300
 
 
-def test_published_sweeps_ascend() -> None:
-    for rule in tunable():
-        for name, axis in axes_of(rule).items():
-            assert not goes_on(axis) or list(axis) == sorted(axis), (rule, name)
+def test_published_sweeps_of_numbers_ascend_after_none() -> None:
+    sweeps = [
+        (knob.name, knob.sweep) for rule in CATALOGUE.values() for knob in rule.knobs if knob.domain and knob.sweep
+    ]
+    assert len(sweeps) > 30
+    for name, sweep in sweeps:
+        numbers = [value for value in sweep if value is not None]
+        assert numbers == sorted(set(numbers)), name
+        assert sweep in (tuple(numbers), (None, *numbers)), name
+
+
+def test_values_of_the_caller_are_put_in_order() -> None:
+    assert axes_of("load_aware", values={"beta": (4, 1, 0.5)}) == {"beta": (0.5, 1, 4)}
+    values = {"kappa": (64, "none", 16)}
+    assert axes_of("marginal_delay_offset", ["kappa"], values) == {"kappa": (None, 16, 64)}
+
+
+def test_a_sweep_with_none_goes_past_its_numbers_too() -> None:
+    found = tune("preble", requests_of, PLAN, objective="tpot_mean", knobs=["prefill_s_per_token"])
+    swept = axes_of("preble", ["prefill_s_per_token"])["prefill_s_per_token"]
+    tried = tuple(point.values["prefill_s_per_token"] for point in found.curves["prefill_s_per_token"])
+    assert (swept[0], tried[: len(swept)]) == (None, swept)
+    assert len(tried) > len(swept)
+
+
+@pytest.mark.parametrize("objective", ["ttft_mean", "goodput"])
+def test_a_search_that_is_stopped_names_no_open_end_and_keeps_its_best(
+    objective: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("replay.tune_search.ROUNDS_MAX", 1)
+    found = tune("dualmap", requests_of, PLAN, objective=objective)
+    values = [point.objective or 0.0 for point in found.points]
+    assert found.best.objective == (max if OBJECTIVES[objective].more else min)(values)
+    assert found.settled or found.open_ends == ()
 
 
 def test_the_number_of_processes_does_not_matter() -> None:

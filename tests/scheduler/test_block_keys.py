@@ -47,6 +47,10 @@ def test_a_text_is_keyed_by_its_bytes(text: bytes, block_tokens: int) -> None:
         ("ids", {"ids": [0.5, 1.0]}),
         ("ids", {"ids": [1, 10**30]}),
         ("ids", {"ids": "text"}),
+        ("ids", {"ids": ["x"], "block_tokens": 16}),
+        ("ids", {"ids": [0.5, 1.0, 2.0], "block_tokens": 16}),
+        ("ids", {"ids": [1, 2, -5], "block_tokens": 2}),
+        ("ids", {"ids": [[1, 2], [3, 4]], "block_tokens": 2}),
     ],
 )
 def test_what_is_no_token_or_no_block_is_named(field: str, wrong: dict[str, object]) -> None:
