@@ -43,7 +43,7 @@ def one_decision() -> Figure:
 
 
 def write(path: Path = PATH) -> None:
-    """Write the picture, the same on every machine and whatever style was set before."""
+    """Write the picture, the same to the byte on every machine and whatever style was set."""
     style = {"svg.hashsalt": "argprod", "svg.fonttype": "path", "savefig.facecolor": "white"}
     with mpl.style.context(["default", style], after_reset=True):
         figure = one_decision()

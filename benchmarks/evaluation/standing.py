@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.evaluation.comparing import METRICS, Compared
@@ -16,7 +16,7 @@ from benchmarks.evaluation.tables import NAMES, against, cells, change, of, orig
 from benchmarks.evaluation.tuning import key_of, read_tuned_once
 from benchmarks.evaluation.words import counted, percent
 from benchmarks.tables import markdown
-from replay.sweep_axes import numbers_of, tunable
+from replay.sweep_axes import axes_of, goes_on, numbers_of, tunable
 from scheduler.policies.catalogue import policy as read_policy
 
 BOTH = "ttft_tpot"
@@ -111,6 +111,24 @@ def edges() -> str:
         for (rule, knob, end), values in found.items()
     ]
     return markdown(("rule", "knob", "best is the", f"of {len(list(cells()))} cells"), table, left=3)
+
+
+def went_past(rule: str, cell: Mapping[str, Any], key: str = "points") -> bool:
+    """Whether a value beyond the published sweep was tried; or, with ``best``, was the best one."""
+    settings_of = cell["points"] if key == "points" else [cell["best"][BOTH]]
+    swept = {name: axis for name, axis in axes_of(rule).items() if goes_on(axis)}
+    return any(_knob(setting, name) not in axis for setting in settings_of for name, axis in swept.items())
+
+
+def past_ends() -> str:
+    """In how many cells a published sweep was best at an end, so that more was tried, and in how many that helped."""
+    all_cells = [(rule, read_tuned_once()[key_of(*cell, rule)]) for rule in tunable() for cell in cells()]
+    tried = sum(went_past(rule, cell) for rule, cell in all_cells)
+    better = sum(went_past(rule, cell, "best") for rule, cell in all_cells)
+    return (
+        f"In {tried} of {len(all_cells)} cells the best value of a published sweep lay at an end of it and more was "
+        f"tried; in {better} of them the best setting lies beyond."
+    )
 
 
 def _knob(setting: str, knob: str) -> Any:

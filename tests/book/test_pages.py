@@ -70,15 +70,19 @@ def test_the_python_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch, t
     mpl.use("agg")
     monkeypatch.chdir(ROOT)
     scope: dict[str, Any] = {"__name__": "page"}
+    plt.close("all")
+    shown = 0
     with mpl.rc_context():  # a page sets the style of its figures, and of no other test's
         for block in blocks(page):
             if block.run_by or block.kind not in {"{code-cell}", "python"}:
                 continue
+            shown += block.text.count("plt.show()")
             if ">>>" in block.text:
                 _doctest(block, scope)
             else:
                 with contextlib.redirect_stdout(io.StringIO()):
                     exec(compile("\n" * block.line + block.text, block.page, "exec"), scope)
+    assert len(plt.get_fignums()) >= shown
     plt.close("all")
 
 

@@ -146,6 +146,7 @@ def test_on_the_trace_tuning_sees_half_of_four_test_windows_and_the_docstring_sa
 
 def test_a_cell_is_tuned_and_its_default_is_never_better() -> None:
     cell = tuning.tuned_cell("api", "half", "load_aware")
+    assert cell == tuning.read_tuned()[tuning.key_of("api", "half", "load_aware")]
     assert cell["default"] in cell["points"]
     default, best = (
         math.prod(cell["points"][name][metric] for metric in ("ttft_mean", "tpot_mean"))
@@ -154,6 +155,24 @@ def test_a_cell_is_tuned_and_its_default_is_never_better() -> None:
     assert best <= default
     assert set(cell["open_ends"]) <= set(axes_of("load_aware"))
     assert policy(with_ties(cell["best"][tuning.OBJECTIVE])).rule.name == "load_aware"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("load", "rule"), [("half", "dynamo_two_tier"), ("half", "sglang_cache_aware"), ("near", "preble")]
+)
+def test_cells_that_went_past_a_sweep_are_the_committed_ones_when_tuned_from_nothing(load: str, rule: str) -> None:
+    kept = tuning.read_tuned()[tuning.key_of("api", load, rule)]
+    assert standing.went_past(rule, kept)
+    assert tuning.tuned_cell("api", load, rule) == kept
+
+
+def test_how_far_sweeps_went_is_counted_from_the_points() -> None:
+    assert not standing.went_past("load_aware", {"points": {"load_aware:beta=0.1": {}, "load_aware:beta=4": {}}})
+    assert standing.went_past("load_aware", {"points": {"load_aware:beta=0.1": {}, "load_aware:beta=8": {}}})
+    cells = tuning.read_tuned_once()
+    past = [key for key, cell in cells.items() if standing.went_past(key.split()[-1], cell)]
+    assert f"In {len(past)} of {len(cells)} " in standing.past_ends()
 
 
 def test_sweeps_that_did_not_go_as_far_past_their_ends_are_tuned_again(monkeypatch: pytest.MonkeyPatch) -> None:

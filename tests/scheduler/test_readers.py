@@ -33,8 +33,7 @@ from theory.ops import SYMPY, rational
 from theory.symbols import instance_symbols, request_symbols, symbol
 
 COUNT = 3
-#: SymPy and Z3 are slow: three tenths of the examples that the profile asks for.
-EXAMPLES = settings().max_examples * 3 // 10
+EXAMPLES = 30
 CLOSE = Fraction(1, 10**12)
 COLUMNS = tuple(name for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS) if name != "updated_s")
 REQUEST = ("prompt_tokens", "expected_output_tokens", "block_tokens")
